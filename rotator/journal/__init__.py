@@ -1,0 +1,1 @@
+"""The durable record of rotations, leases and limits: the port in `base`, one file per database."""

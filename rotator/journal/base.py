@@ -1,0 +1,187 @@
+"""What the engine needs of the journal: rotations, leases with epochs, known tokens, holds,
+attention, the shared limiter, and the audit chain's head.
+
+Invariants, kept by every implementation:
+- a project's epoch only rises, and every `acquire` raises it;
+- a write that carries a lease succeeds only while that lease's epochs are the present ones;
+- a token is never stored, only its fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from rotator.audit.base import Anchor
+from rotator.model import Attention, ProjectFacts, Rotation
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease: enough to tell whether that process still lives, if it is of this host."""
+
+    id: str
+    """Unique per process start."""
+    host: str
+    boot_id: str
+    pid: int
+    pid_started: str
+    """Start time of the process as the kernel tells it, so that a reused pid is not taken for it."""
+    pid_namespace: str
+    """Pids of different containers on one node are not comparable."""
+    label: str
+    """For people: the command and the host."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to act on some projects until it expires or somebody raises the epoch."""
+
+    holder: Holder
+    epochs: Mapping[str, int]
+    """Epoch by project."""
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        return tuple(sorted(self.epochs))
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    """A lease as others see it."""
+
+    project: str
+    epoch: int
+    holder: Holder | None
+    """None when it was given back."""
+    expires_in: float
+    """Seconds; zero or less when it has expired. A dead holder's lease has expired."""
+
+
+@dataclass(frozen=True)
+class KnownToken:
+    """A token that was ours at some time."""
+
+    fingerprint: str
+    project: str
+    policy: str
+    rotation: str | None
+    origin: str
+    """`minted`, `adopted` or `staged`."""
+    first_seen: datetime
+    dead_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A policy that a person froze."""
+
+    policy: str
+    since: datetime
+    by: str
+    reason: str
+
+
+class Journal(Anchor, Protocol):
+    """The durable record. Safe to use from several threads and processes.
+
+    Every method raises JournalUnavailable; every method with a `lease` raises LeaseLost when the
+    lease is no longer the present one, in the same transaction as the write it guards.
+    """
+
+    id: str
+    """Made with the journal; tells one journal from another."""
+    created: bool
+    """This process made the journal, so everything before is unknown to it."""
+
+    def close(self) -> None: ...
+
+    # leases
+
+    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
+        """Takes the lease of all projects (in sorted order) or of none. `ttl` in seconds.
+
+        An expired lease, one given back, and one whose holder is a dead process of this host and boot
+        are free at once. Raises Busy, naming the holder, otherwise.
+        """
+        ...
+
+    def renew(self, lease: Lease, *, ttl: float) -> None:
+        """Heartbeat."""
+        ...
+
+    def check(self, lease: Lease) -> None:
+        """Raises LeaseLost unless the lease is still ours and has not expired."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Gives it back; harmless when it was lost."""
+        ...
+
+    def lease_of(self, project: str) -> LeaseView | None: ...
+
+    # rotations
+
+    def save(self, lease: Lease, rotation: Rotation) -> None:
+        """Writes the whole record, new or changed."""
+        ...
+
+    def rotation(self, rotation_id: str) -> Rotation | None: ...
+
+    def rotations(self, policy: str | None = None, limit: int | None = None) -> list[Rotation]:
+        """Newest first."""
+        ...
+
+    def unfinished(self, project: str | None = None) -> list[Rotation]:
+        """Rotations with a step left to do, oldest first."""
+        ...
+
+    # tokens
+
+    def remember_token(self, lease: Lease, token: KnownToken) -> None:
+        """Adds a fingerprint, or updates `dead_since` of a known one."""
+        ...
+
+    def known_token(self, fingerprint: str) -> KnownToken | None: ...
+
+    # attention and holds
+
+    def raise_attention(self, attention: Attention, lease: Lease | None = None) -> None:
+        """One entry per policy and code: a second one changes the words and keeps `since`."""
+        ...
+
+    def clear_attention(
+        self, policy: str, codes: tuple[str, ...] | None = None, lease: Lease | None = None
+    ) -> None:
+        """Removes the entries of these codes; all of the policy's when None."""
+        ...
+
+    def attentions(self, policy: str | None = None) -> list[Attention]: ...
+
+    def hold(self, hold: Hold) -> None: ...
+
+    def release_hold(self, policy: str) -> bool:
+        """False when it was not held."""
+        ...
+
+    def holds(self) -> dict[str, Hold]: ...
+
+    # the shared limiter: at most `limit` slots of a kind in any `window` seconds
+
+    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
+        """0.0 and the slot is taken (unless `take` is false); otherwise seconds until one may be free."""
+        ...
+
+    def postpone_slots(self, kind: str, seconds: float) -> None:
+        """Nobody takes a slot of this kind for so long: the provider said so."""
+        ...
+
+    # what the provider last said about a project, for `status` without a network
+
+    def remember_project(self, facts: ProjectFacts, seen_at: datetime) -> None:
+        """Writes only when something changed besides the time."""
+        ...
+
+    def project_facts(self, project: str) -> tuple[ProjectFacts, datetime] | None: ...

@@ -1,0 +1,354 @@
+"""Frozen facts that the parts of rotator hand to one another. No behaviour beyond small derivations.
+
+Three families: what a person wrote (`Policy` and its parts), what was decided (`Decision`), and what
+happened (`Rotation` and its parts, which are what the journal stores and `history` prints).
+A token is never a field of anything here; a fingerprint is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from rotator.clock import Instant
+
+
+class Strategy(StrEnum):
+    """The list of steps that a policy's rotations go through (`engine.states`)."""
+
+    IN_PLACE = "in-place"
+    CREATE_BEFORE_REVOKE = "create-before-revoke"
+    ASSISTED = "assisted"
+
+
+class Trigger(StrEnum):
+    """What started a rotation."""
+
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    EMERGENCY = "emergency"
+    API = "api"
+    REHEARSAL = "rehearsal"
+
+    @property
+    def by_a_person(self) -> bool:
+        """A person asked for it, so a dead token in the store may be repaired in place."""
+        return self in (Trigger.MANUAL, Trigger.EMERGENCY, Trigger.API)
+
+
+class State(StrEnum):
+    """Where a rotation stands."""
+
+    RUNNING = "running"
+    DRAINING = "draining"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REFUSED = "refused"
+    NEEDS_ATTENTION = "needs-attention"
+
+
+class StepOutcome(StrEnum):
+    """How one attempt at a step ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNCLEAR = "unclear"
+
+
+class DestinationState(StrEnum):
+    """What a destination holds, seen from one rotation."""
+
+    UNCHANGED = "unchanged"
+    STAGED = "staged"
+    CURRENT = "current"
+    BEHIND = "behind"
+    FAILED = "failed"
+
+
+ATTENTION_CODES: Final = frozenset(
+    {
+        "token-dead",
+        "out-of-band",
+        "unclear",
+        "drain-stuck",
+        "verification-failed",
+        "destination-behind",
+        "old-token-alive",
+        "audit",
+        "bridge-old",
+        "endpoint-gone",
+        "orphan",
+    }
+)
+
+
+# --- what a person wrote ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Window:
+    """Local hours in which scheduled rotations may start. `end` before `start`: over midnight."""
+
+    days: tuple[int, ...]
+    """Monday is 0; the day on which the window starts."""
+    start: int
+    """Minutes after local midnight."""
+    end: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When rotations are due. Exactly one of `every` and `cron` is set."""
+
+    every: timedelta | None = None
+    cron: str | None = None
+    timezone: str = "UTC"
+    window: Window | None = None
+    jitter: timedelta = timedelta(0)
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class DestinationSpec:
+    """A place in a secret store, as written in a policy.
+
+    `options` holds the fields that only this type knows (`secret_id` and `region`, `mount` and `path`,
+    `path` and `format`), already checked; `place` is what makes two destinations the same place.
+    """
+
+    type: str
+    place: str
+    key: str | None = None
+    create: bool = False
+    overwrite: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """How people and JSON name this destination."""
+        return f"{self.place}#{self.key}" if self.key else self.place
+
+
+@dataclass(frozen=True)
+class VerifySpec:
+    """One way to use a token the way a consumer does."""
+
+    type: str
+    sender: str | None = None
+    """`from` of a test send."""
+    to: str | None = None
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How long an outgoing token is watched before it is retired."""
+
+    min: timedelta = timedelta(hours=2)
+    quiet: timedelta = timedelta(hours=1)
+    max: timedelta = timedelta(days=7)
+    on_max: str = "hold"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One policy. Everything checked; nothing here is read from the file again."""
+
+    name: str
+    project: str
+    strategy: Strategy
+    destinations: tuple[DestinationSpec, ...]
+    """At least one; the first is the authoritative one."""
+    verify: tuple[VerifySpec, ...] = (VerifySpec("ping"),)
+    schedule: Schedule | None = None
+    standby_project: str | None = None
+    standby_token: DestinationSpec | None = None
+    drain: Drain = Drain()
+    on_out_of_band: str = "alarm"
+    owner: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    consumers: tuple[Mapping[str, Any], ...] = ()
+    notify: tuple[Mapping[str, Any], ...] = ()
+    rehearsal: Mapping[str, Any] | None = None
+    file: str = ""
+    line: int = 0
+    snapshot: Mapping[str, Any] = field(default_factory=dict)
+    """The policy as plain JSON with absolute paths: what the journal keeps, so that a rotation
+    finishes by the policy it began with (`policies.load.from_snapshot`)."""
+
+    @property
+    def authoritative(self) -> DestinationSpec:
+        return self.destinations[0]
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """Every project a rotation of this policy may touch, in the order in which they are leased."""
+        return tuple(sorted({self.project} | ({self.standby_project} if self.standby_project else set())))
+
+
+# --- what was decided ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a policy is due, when, and why, in words that every command repeats."""
+
+    due: bool
+    due_at: datetime | None
+    reason: str
+    overdue: bool = False
+    """Due for longer than a window or a tick explains: past `max_age`, or a whole day late."""
+
+
+# --- what happened ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A measured duration in seconds that lies between `min` and `max`."""
+
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One attempt at one step."""
+
+    name: str
+    at: datetime
+    seconds: float
+    outcome: StepOutcome
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What one verifier found."""
+
+    type: str
+    ok: bool
+    attempts: int
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class DestinationRecord:
+    """What a rotation did to one destination."""
+
+    type: str
+    ref: str
+    state: DestinationState
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Written before a destructive call; what recovery needs in order to tell what became of it.
+
+    Invariant: at most one intent of a project is open (no outcome known) at any time.
+    """
+
+    project: str
+    sent: Instant
+    """Just before the call; the token died no earlier than this."""
+    deadline: Instant
+    """Call time-out and settling time after `sent`: the call cannot start to execute later than this."""
+    generated_at_before: str | None
+    """The provider's `token_generated_at`, as the provider wrote it."""
+    known_fingerprints: tuple[str, ...]
+    """Of everything that was current or staged in any destination of the policy."""
+    base_versions: Mapping[str, str | None] = field(default_factory=dict)
+    """Version of each destination (by ref) when the intent was written."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """The old token died between `after` and `before` (on our clock)."""
+
+    after: Instant
+    before: Instant | None = None
+    """None while nobody has seen it dead."""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """One run for one policy: the journal's record and the JSON of `history`."""
+
+    id: str
+    policy: str
+    project: str
+    strategy: Strategy
+    trigger: Trigger
+    state: State
+    started_at: datetime
+    snapshot: Mapping[str, Any]
+    actor: str
+    reason: str = ""
+    step: str = ""
+    """The step to go on with; empty when nothing is left to do, whatever the state."""
+    finished_at: datetime | None = None
+    exit_code: int = 0
+    old_fingerprint: str | None = None
+    new_fingerprint: str | None = None
+    intent: Intent | None = None
+    """The latest intent to mint; kept after its outcome is known, `minted` tells whether it is."""
+    mints: int = 0
+    """Calls of rotate-token sent by this rotation, whatever became of them."""
+    minted: bool = False
+    """The latest mint was answered and its token is, or is about to be, in the authoritative destination."""
+    generated_at_after: str | None = None
+    """`token_generated_at` that came with the token which was published."""
+    death: Death | None = None
+    served: Instant | None = None
+    """When the last destination served the new token (its write was answered)."""
+    served_after: Instant | None = None
+    """When that write was sent."""
+    outage: Bounds | None = None
+    exposure: Bounds | None = None
+    verified: tuple[Verified, ...] = ()
+    old_token_dead: bool | None = None
+    destinations: tuple[DestinationRecord, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    message: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Something is left that a later command must do."""
+        return bool(self.step)
+
+    def with_destination(self, ref: str, state: DestinationState) -> Rotation:
+        """The same rotation with one destination's state changed."""
+        changed = tuple(
+            replace(record, state=state) if record.ref == ref else record for record in self.destinations
+        )
+        return replace(self, destinations=changed)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One thing that a person must look at, until something clears it."""
+
+    policy: str
+    code: str
+    since: datetime
+    message: str
+    next: str
+    rotation: str | None = None
+
+
+@dataclass(frozen=True)
+class ProjectFacts:
+    """What the provider tells about a project. Times as the provider wrote them are kept as text,
+    because they are compared with one another and never with our clock."""
+
+    id: str
+    name: str
+    smtp_enabled: bool
+    delivery_mode: str
+    default_route: str | None
+    token_generated_at: str | None
+    token_last_used_at: str | None
+    token_last_used_ip: str | None

@@ -1,0 +1,1 @@
+"""The mail provider whose tokens are rotated: the port in `base`, one file per implementation."""

@@ -1,0 +1,139 @@
+"""What the engine needs of the provider.
+
+The errors are the contract's heart: each call says whether a failure *certainly* left nothing behind
+(`Unreachable`, `RateLimited`, `CredentialRejected`, `Refused`, `EndpointGone`) or whether it may have
+been executed (`UnclearOutcome`). Only `rotate_token` can end unclear; a read that fails is
+`Unreachable`, and a test send is repeatable under its idempotency key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from rotator.errors import Refused
+from rotator.model import ProjectFacts
+from rotator.secret import Secret
+
+
+class ProjectNotVisible(Refused):
+    """The project does not exist, or the team token may not see it (404; the API does not tell which)."""
+
+    code = "project-not-visible"
+
+
+class SendRejected(Refused):
+    """The provider understood the test send and will not take it (400, 409, 422): retrying is no use."""
+
+    code = "send-rejected"
+
+
+class PingAnswer(StrEnum):
+    """What `GET /ping` says about a token."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    """401: missing, invalid or revoked (SDK 3.2.0)."""
+    FORBIDDEN = "forbidden"
+    """403: known but not allowed from here, such as an IP restriction. Neither alive nor dead to us."""
+
+
+class SendAnswer(StrEnum):
+    """What `POST /send` says about the token that carried it."""
+
+    ACCEPTED = "accepted"
+    DEAD = "dead"
+    FORBIDDEN = "forbidden"
+
+
+@dataclass(frozen=True)
+class Minted:
+    """The one answer that carries a new token."""
+
+    token: Secret
+    generated_at: str | None
+    """`data.token_generated_at` as the provider wrote it; None if it was left out."""
+
+
+@dataclass(frozen=True)
+class TestMessage:
+    """A test send. Frozen, because a retry under one idempotency key must send the very same body."""
+
+    __test__ = False  # the name is the field's; pytest must not collect it
+
+    sender: str
+    to: str
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SendReceipt:
+    """The provider's answer to a test send."""
+
+    answer: SendAnswer
+    message_id: str | None = None
+
+
+class Provider(Protocol):
+    """One mail provider, seen with one team token. Safe to use from several threads."""
+
+    def project(self, project_id: str) -> ProjectFacts:
+        """Reads one project.
+
+        Raises ProjectNotVisible (404), CredentialRejected (401, 403), RateLimited, Unreachable.
+        """
+        ...
+
+    def project_ids(self) -> Iterator[str]:
+        """Every project the team token can see, all pages. Raises as `project` does."""
+        ...
+
+    def rotate_token(self, project_id: str) -> Minted:
+        """Mints: the old token is assumed dead from the moment the provider executes this.
+
+        The caller has taken a slot of the shared limiter and holds the lease.
+        Raises EndpointGone (404, 405, 410 and the project is readable), ProjectNotVisible,
+        CredentialRejected, Refused (422), RateLimited, Unreachable (connection refused) — all
+        certainly not executed — or UnclearOutcome (time-out, reset, 5xx, an answer without a token).
+        """
+        ...
+
+    def ping(self, token: Secret) -> PingAnswer:
+        """Asks whether a token lives. Raises RateLimited, Unreachable (anything but 200, 401, 403)."""
+        ...
+
+    def send(self, token: Secret, message: TestMessage, idempotency_key: str) -> SendReceipt:
+        """Sends one test message; repeatable with the same key and message for 24 h (vendor docs).
+
+        Raises SendRejected, RateLimited, Unreachable (also for 5xx and time-outs: repeat it).
+        """
+        ...
+
+    def project_of_message(self, message_id: str) -> str | None:
+        """Follows message → route → project. None where the abilities do not allow it or the message
+        is not there yet. Raises RateLimited, Unreachable."""
+        ...
+
+
+class Limiter(Protocol):
+    """Rate limits as part of the plan: asked before a call, corrected by what each answer says.
+
+    `kind` is "rotate" (shared by all processes through the journal), "read" or "write".
+    """
+
+    def take(self, kind: str) -> float:
+        """0.0: the slot is taken, call now. Otherwise nothing was taken: seconds until one may be free."""
+        ...
+
+    def peek(self, kind: str) -> float:
+        """As `take`, without taking."""
+        ...
+
+    def observe(
+        self, kind: str, *, remaining: int | None, resets_in: float | None, retry_after: float | None
+    ) -> None:
+        """Learns from `X-RateLimit-Remaining`, `X-RateLimit-Reset` (seconds from now) and `Retry-After`."""
+        ...

@@ -1,0 +1,50 @@
+"""What every test folder may use."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+class FakeClock:
+    """A clock that moves only when told to, or by the waits asked of it."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self._now = now or datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+        self._boot = 1000.0
+        self.boot_id = "boot-1"
+        self.waits: list[float] = []
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def boot(self) -> float:
+        return self._boot
+
+    def advance(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+            self._boot += seconds
+
+    def jump_wall(self, seconds: float) -> None:
+        """Somebody set the wall clock; the boot clock does not care."""
+        self._now += timedelta(seconds=seconds)
+
+    def wait(self, seconds: float, stop: threading.Event | None = None) -> bool:
+        if stop is not None and stop.is_set():
+            return True
+        self.waits.append(seconds)
+        self.advance(max(0.0, seconds))
+        return False
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

@@ -49,6 +49,11 @@ class Reading:
     value: Secret | None = None
     """Set for TOKEN and FOREIGN."""
 
+    @property
+    def value_if_token(self) -> Secret | None:
+        """The value where it has the shape of a project token."""
+        return self.value if self.content is Content.TOKEN else None
+
 
 @dataclass(frozen=True)
 class Staged:

@@ -1,0 +1,165 @@
+"""What one rotation writes down: the journal's record, the audit's events, what needs attention.
+
+Before the mint every write must succeed, or the rotation stops (no audit, no rotation). After it,
+readers may hold a dead token: then no error of journal or audit may delay the publish. `forgiving`
+switches from the one to the other; what could not be written is kept here, tried again at every
+later write, and reported by `unwritten`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from rotator.audit.base import Audit, AuditEvent
+from rotator.clock import Clock
+from rotator.errors import AuditUnavailable, JournalUnavailable
+from rotator.journal.base import Journal, KnownToken, Lease
+from rotator.model import Attention, ProjectFacts, Rotation
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Journal and audit as one rotation sees them. Used by one thread."""
+
+    def __init__(self, journal: Journal, audit: Audit, lease: Lease, clock: Clock) -> None:
+        self._journal = journal
+        self._audit = audit
+        self._lease = lease
+        self._clock = clock
+        self.forgiving = False
+        self._spooled: list[tuple[AuditEvent, datetime]] = []
+        self._unsaved: Rotation | None = None
+        self._attention: dict[str, Attention] = {}
+        self._raised: dict[str, Attention] = {}
+        self._tokens: list[KnownToken] = []
+
+    def check_lease(self) -> None:
+        """The fence. Raises LeaseLost when somebody else may act, or our lease has run out.
+
+        A journal that cannot be asked is forgiven only after the mint: the stores' compare-and-set
+        is the fence that remains.
+        """
+        try:
+            self._journal.check(self._lease)
+        except JournalUnavailable as error:
+            if not self.forgiving:
+                raise
+            log.warning("lease not checked: %s", error)
+
+    def check_writable(self) -> None:
+        """Raises AuditUnavailable if the audit could not take an event now. (The lease is a proof
+        that the journal could be written.)"""
+        self._audit.check_writable()
+
+    def save(self, rotation: Rotation) -> None:
+        """Journals the record as it now stands."""
+        self._unsaved = rotation
+        self._write(self._flush_journal)
+
+    def remember(self, token: KnownToken) -> None:
+        """Adds a fingerprint to those the journal knows, or its death."""
+        self._tokens.append(token)
+        self._write(self._flush_journal)
+
+    def remember_project(self, facts: ProjectFacts) -> None:
+        """Keeps what the provider last said, for commands that do not ask it. Never worth a failure."""
+        try:
+            self._journal.remember_project(facts, self._clock.now())
+        except JournalUnavailable as error:
+            log.warning("project metadata not kept: %s", error)
+
+    def known_project(self, fingerprint: str) -> str | None:
+        """The project for which the journal knows a token."""
+        known = self._journal.known_token(fingerprint)
+        return known.project if known else None
+
+    def record(self, event: str, rotation: Rotation, data: Mapping[str, Any] | None = None) -> None:
+        """Audits one event."""
+        self._spooled.append(
+            (
+                AuditEvent(
+                    event=event,
+                    policy=rotation.policy,
+                    project=rotation.project,
+                    rotation=rotation.id,
+                    trigger=rotation.trigger,
+                    data=data or {},
+                ),
+                self._clock.now(),
+            )
+        )
+        self._write(self._flush_audit)
+
+    def attend(self, rotation: Rotation, code: str, message: str, then: str) -> None:
+        """Raises something that a person must look at."""
+        attention = Attention(
+            policy=rotation.policy,
+            code=code,
+            since=self._clock.now(),
+            message=message,
+            next=then,
+            rotation=rotation.id,
+        )
+        self._attention[code] = attention
+        self._raised[code] = attention
+        self._write(self._flush_journal)
+
+    def settle(self, policy: str, codes: tuple[str, ...] | None = None) -> None:
+        """Clears attention that no longer holds."""
+        for code in codes or tuple(self._raised):
+            self._attention.pop(code, None)
+            self._raised.pop(code, None)
+        self._write(lambda: self._journal.clear_attention(policy, codes, self._lease))
+
+    @property
+    def raised(self) -> Mapping[str, Attention]:
+        """What this rotation found that needs attention and that has not been cleared since."""
+        return self._raised
+
+    def unwritten(self) -> tuple[str, ...]:
+        """Tries once more, then names what still is not written down ("journal", "audit")."""
+        missing = []
+        for name, flush in (("journal", self._flush_journal), ("audit", self._flush_audit)):
+            try:
+                flush()
+            except (JournalUnavailable, AuditUnavailable) as error:
+                log.error("%s not written: %s", name, error)  # noqa: TRY400  # the message says it all
+                missing.append(name)
+        return tuple(missing)
+
+    def spooled(self) -> tuple[tuple[AuditEvent, datetime], ...]:
+        """Audit events that no log has taken yet, for the last resort: standard error."""
+        return tuple(self._spooled)
+
+    def _write(self, flush: Callable[[], None]) -> None:
+        try:
+            flush()
+        except (JournalUnavailable, AuditUnavailable) as error:
+            if not self.forgiving:
+                # The caller stops here; what it could not write is void, not late.
+                self._unsaved = None
+                self._spooled.clear()
+                self._tokens.clear()
+                raise
+            log.warning("kept for later: %s", error)
+
+    def _flush_journal(self) -> None:
+        while self._tokens:
+            self._journal.remember_token(self._lease, self._tokens[0])
+            self._tokens.pop(0)
+        for code in tuple(self._attention):
+            self._journal.raise_attention(self._attention[code], self._lease)
+            del self._attention[code]
+        if self._unsaved is not None:
+            self._journal.save(self._lease, self._unsaved)
+            self._unsaved = None
+
+    def _flush_audit(self) -> None:
+        while self._spooled:
+            event, at = self._spooled[0]
+            self._audit.record(event, at=at)
+            self._spooled.pop(0)

@@ -1,0 +1,167 @@
+"""Preflight: proves that the rest can succeed, before the one call that cannot be taken back."""
+
+from __future__ import annotations
+
+from rotator.destinations.base import Content, Destination, Ownership, Reading, foreign, may_write
+from rotator.engine.context import Context, StepResult
+from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
+from rotator.journal.base import KnownToken
+from rotator.model import DestinationRecord, DestinationState, Policy, ProjectFacts, StepOutcome, Trigger
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+from rotator.verifiers.base import Attempt, Verdict, Verifier
+
+# A verifier that could not be asked is asked again this often before preflight gives up.
+_TRIES = 3
+
+
+def preflight(context: Context) -> StepResult:
+    """Everything a rotation will need, in the order in which refusing is cheapest."""
+    context.ledger.check_writable()
+    await_room(context)
+    context.say("reading the project")
+    facts = context.provider.project(context.rotation.project)
+    readings = read_destinations(context)
+    context.old = readings[context.authoritative.spec.ref].value_if_token
+    alive = context.old is not None and _lives(context, context.old, facts)
+    check_ownership(context, readings)
+    context.change(
+        destinations=tuple(
+            DestinationRecord(d.spec.type, ref, DestinationState.UNCHANGED)
+            for ref, d in context.destinations.items()
+        ),
+        old_fingerprint=context.fingerprints.of(context.old) if context.old else None,
+    )
+    prove_writable(context)
+    if context.old is not None and alive:
+        _try_verifiers(context, context.old)
+    if context.old is not None:
+        context.ledger.remember(
+            KnownToken(
+                fingerprint=context.fingerprints.of(context.old),
+                project=context.rotation.project,
+                policy=context.policy.name,
+                rotation=None,
+                origin="adopted",
+                first_seen=context.clock.now(),
+            )
+        )
+    if context.old is None:
+        return StepResult(StepOutcome.DONE, "first issue: no token is stored yet")
+    return StepResult(StepOutcome.DONE, "" if alive else "the stored token is dead; repairing in place")
+
+
+def await_room(context: Context) -> None:
+    """Waits until the rate limit has room for a mint, so that nothing is proved too early."""
+    waiting = False
+    while (seconds := context.limiter.peek("rotate")) > 0:
+        if not waiting:
+            waiting = True
+            context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
+        context.pause(min(seconds, context.timings.lease / 3))
+        context.ledger.check_lease()
+
+
+def read_destinations(context: Context) -> dict[str, Reading]:
+    """What every destination holds now; all must answer."""
+    return {ref: destination.read() for ref, destination in context.destinations.items()}
+
+
+def check_ownership(context: Context, readings: dict[str, Reading]) -> None:
+    """Raises the first refusal: a place that holds what is not ours to replace."""
+    for ref, destination in context.destinations.items():
+        ownership = owns(context, destination, readings[ref])
+        if not ownership.ours:
+            raise foreign(destination.describe(), ownership)
+
+
+def owns(context: Context, destination: Destination, reading: Reading) -> Ownership:
+    """Whether a destination is ours to write."""
+    value = reading.value
+    known = context.ledger.known_project(context.fingerprints.of(value)) if value else None
+    return may_write(
+        reading,
+        overwrite=destination.spec.overwrite,
+        known_project=known,
+        project_ids=context.policy.projects,
+        alive=lambda: value is not None and context.provider.ping(value) is not PingAnswer.DEAD,
+        authoritative=None if destination is context.authoritative else context.old,
+    )
+
+
+def prove_writable(context: Context) -> None:
+    """A real write through the real path of each destination, which no reader can see."""
+    for ref, destination in context.destinations.items():
+        context.say(f"proving that {destination.describe()} takes a write")
+        context.audit("destination.probe.intent", destination=ref)
+        try:
+            destination.preflight()
+        except RotatorError as error:
+            context.audit("destination.probe.outcome", destination=ref, ok=False, error=error.code)
+            raise
+        context.audit("destination.probe.outcome", destination=ref, ok=True)
+
+
+def _lives(context: Context, token: Secret, facts: ProjectFacts) -> bool:
+    """Whether the stored token answers; decides what may be done when it does not."""
+    answer = context.provider.ping(token)
+    if answer is not PingAnswer.DEAD:
+        return True
+    trigger = context.rotation.trigger
+    where = context.authoritative.describe()
+    if trigger.by_a_person or trigger is Trigger.REHEARSAL or context.policy.on_out_of_band == "rotate":
+        context.audit("token.found-dead", fingerprint=context.fingerprints.of(token), repaired=True)
+        context.notes.append("The stored token was dead already, since when is not known; it was replaced.")
+        return False
+    raise NeedsAttention(
+        "token-dead",
+        f"The token in {where} is refused by the provider (401), and no rotation of ours explains it",
+        then=(
+            f"Nothing was changed; the provider says the project's token was made at {facts.token_generated_at}"
+        ),
+        remedy=(
+            f"If nobody else manages this token, type `rotator rotate {context.policy.name}`; "
+            "to let scheduled runs repair it, say `on_out_of_band: rotate`"
+        ),
+    )
+
+
+def _try_verifiers(context: Context, token: Secret) -> None:
+    """The verifiers must work with the token that is live now, or they could prove nothing later."""
+    for verifier in context.verifiers:
+        context.say(f"trying the {verifier.type} verifier with the present token")
+        key = context.key("preflight", token)
+        context.audit("token.verify.intent", verifier=verifier.type, fingerprint=context.fingerprints.of(token))
+        attempt = _settled(context, verifier, token, key)
+        context.audit("token.verify.outcome", verifier=verifier.type, verdict=attempt.verdict)
+        check_identity(context.policy, attempt)
+        if attempt.verdict is Verdict.PASSED:
+            continue
+        if context.rotation.trigger is Trigger.EMERGENCY:
+            context.notes.append(f"The {verifier.type} verifier did not work beforehand: {attempt.detail}.")
+            continue
+        error = Unreachable if attempt.verdict is Verdict.UNKNOWN else Refused
+        raise error(
+            f"The {verifier.type} verifier does not work with the token that is live now: {attempt.detail}",
+            then="Nothing was changed, because afterwards it could not tell a good token from a bad one",
+            remedy=f"Mend it or change `verify` in the policy; `rotator verify {context.policy.name}` tries it",
+        )
+
+
+def _settled(context: Context, verifier: Verifier, token: Secret, key: str) -> Attempt:
+    for number in range(1, _TRIES + 1):
+        attempt = verifier.verify(token, key=key)
+        if attempt.verdict in (Verdict.PASSED, Verdict.FAILED) or number == _TRIES:
+            break
+        context.pause(context.timings.first_pause)
+    return attempt
+
+
+def check_identity(policy: Policy, attempt: Attempt) -> None:
+    """Raises Refused when a test send shows that the stored token belongs to another project."""
+    if attempt.project is not None and attempt.project not in policy.projects:
+        raise Refused(
+            f"The stored token belongs to project {attempt.project}, but the policy names {policy.project}",
+            then="Nothing was changed: rotating that project would not replace this token",
+            remedy="Correct `project` or the destination in the policy",
+        )

@@ -1,0 +1,172 @@
+"""Evidence instead of blind retries: what became of a mint whose answer nobody has.
+
+Two questions are answered here. `look` asks the world about one unclear or interrupted mint.
+`unfinished_of` asks the journal which rotations a command that may act has to take up first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from rotator.clock import Instant
+from rotator.destinations.base import Destination
+from rotator.engine.context import Context
+from rotator.errors import NeedsAttention, RotatorError
+from rotator.journal.base import Journal
+from rotator.model import Death, Intent, Policy, Rotation
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+
+
+class Fate(StrEnum):
+    """What became of a mint."""
+
+    KEPT = "kept"
+    """A destination holds, current or staged, an answering token that was nowhere before: it is ours."""
+    NOT_EXECUTED = "not-executed"
+    """The provider's time of generation has not moved and the old token still answers."""
+    LOST = "lost"
+    """Executed, and the answer with the token is gone: minting again is safe and the only way."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer of one look."""
+
+    fate: Fate
+    seen: Instant
+    token: Secret | None = None
+    """The kept token."""
+    current: bool = False
+    """Whether the authoritative destination serves it already."""
+
+
+def look(context: Context) -> Finding:
+    """Waits until the intent's call can no longer begin to execute, then asks destinations and provider.
+
+    Raises NeedsAttention("unclear") when they cannot be asked within the budget, Interrupted, LeaseLost.
+    """
+    intent = context.rotation.intent
+    assert intent is not None
+    _wait_for_deadline(context, intent)
+    last: RotatorError | None = None
+    for _ in context.attempts(context.timings.look_budget):
+        context.ledger.check_lease()
+        try:
+            return _look_once(context, intent)
+        except RotatorError as error:
+            if not error.retryable:
+                raise
+            last = error
+            context.say(f"cannot yet tell what became of the mint: {error.happened}")
+    raise NeedsAttention(
+        "unclear",
+        f"It could not be found out what became of the call that mints a new token: {last}",
+        then="Readers may hold a dead token; the next `rotator run` looks again and finishes",
+        remedy=f"See that provider and destinations can be reached, then `rotator run`, or "
+        f"`rotator reconcile {context.policy.name}`",
+    )
+
+
+def _wait_for_deadline(context: Context, intent: Intent) -> None:
+    # Times of another boot are not comparable: then the whole span counts from now.
+    now = context.instant()
+    span = context.timings.call + context.timings.settle
+    left = now.seconds_until(intent.deadline) if now.boot_id == intent.deadline.boot_id else span
+    left = min(left, span)
+    if left > 0:
+        context.say(f"waiting {left:.0f} s until the unclear call cannot be executed any more")
+        context.pause(left)
+
+
+def _look_once(context: Context, intent: Intent) -> Finding:
+    kept = _find_kept(context, intent)
+    if kept is not None:
+        return kept
+    seen = context.instant()
+    before = context.provider.project(intent.project).token_generated_at
+    moved = before != intent.generated_at_before
+    if not moved:
+        context.pause(context.timings.read_gap)
+        seen = context.instant()
+        moved = context.provider.project(intent.project).token_generated_at != intent.generated_at_before
+    old = _old_token(context, intent)
+    if old is not None and context.provider.ping(old) is PingAnswer.ALIVE:
+        if not moved:
+            # It answered after `seen` was read, so it cannot have died before.
+            context.change(death=Death(after=seen))
+            return Finding(Fate.NOT_EXECUTED, seen)
+    elif old is None and context.rotation.old_fingerprint is None and not moved:
+        return Finding(Fate.NOT_EXECUTED, seen)
+    return Finding(Fate.LOST, seen)
+
+
+def _find_kept(context: Context, intent: Intent) -> Finding | None:
+    for ref, destination in context.destinations.items():
+        authoritative = destination is context.authoritative
+        for current, token in _held(destination):
+            fingerprint = context.fingerprints.of(token)
+            if fingerprint in intent.known_fingerprints:
+                continue
+            if _answers(context, token):
+                context.say(f"{ref} holds the token that was minted")
+                return Finding(Fate.KEPT, context.instant(), token, current=current and authoritative)
+    return None
+
+
+def _held(destination: Destination) -> Iterable[tuple[bool, Secret]]:
+    reading = destination.read()
+    if reading.value_if_token is not None:
+        yield True, reading.value_if_token
+    staged = destination.read_staged()
+    if staged is not None and staged.value is not None and staged.value.is_project_token:
+        yield False, staged.value
+
+
+def _answers(context: Context, token: Secret) -> bool:
+    # A token younger than its propagation may be refused at first; a wrong "no" costs a further mint.
+    for number in range(3):
+        if context.provider.ping(token) is not PingAnswer.DEAD:
+            return True
+        if number < 2:
+            context.pause(context.timings.read_gap)
+    return False
+
+
+def _old_token(context: Context, intent: Intent) -> Secret | None:
+    value = context.authoritative.read().value_if_token
+    if value is not None and context.fingerprints.of(value) in intent.known_fingerprints:
+        context.old = context.old or value
+        return value
+    return context.old
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A rotation that something is left to do for. `policy` is None for an orphan."""
+
+    rotation: Rotation
+    policy: Policy | None
+
+
+def unfinished_of(
+    journal: Journal,
+    policies: Iterable[Policy],
+    from_snapshot: Callable[[Mapping[str, Any]], Policy],
+) -> list[Unfinished]:
+    """Every unfinished rotation, oldest first, with the policy it began with.
+
+    A rotation belongs to its project: it is an orphan when no policy of its name names that project
+    any more, and then only a person may finish it.
+    """
+    present = {(policy.name, project) for policy in policies for project in policy.projects}
+    return [
+        Unfinished(
+            rotation,
+            from_snapshot(rotation.snapshot) if (rotation.policy, rotation.project) in present else None,
+        )
+        for rotation in journal.unfinished()
+    ]

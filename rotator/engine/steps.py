@@ -1,0 +1,264 @@
+"""The steps after the point of no return, and the table that names every step's function.
+
+A step first asks the world whether it is already done, so that running it again is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rotator.clock import parse_rfc3339
+from rotator.engine.context import Context, StepResult
+from rotator.engine.mint import mint_and_publish
+from rotator.engine.preflight import preflight
+from rotator.engine.states import CLOSE, MINT_PUBLISH, PREFLIGHT, PROVE_DEAD, VERIFY
+from rotator.errors import NeedsAttention, RotatorError, Unreachable
+from rotator.journal.base import KnownToken
+from rotator.model import DestinationState, State, StepOutcome, Verified
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+from rotator.verifiers.base import Verdict, Verifier
+
+
+def verify(context: Context) -> StepResult:
+    """Reads the token where consumers read it and uses it as they do.
+
+    A failure is an alarm and never a rollback: what readers held before is dead.
+    """
+    token = _served(context)
+    results = tuple(_verify_with(context, verifier, token) for verifier in context.verifiers)
+    context.save(verified=results)
+    failed = [result for result in results if not result.ok]
+    if _minted_after_us(context):
+        return _superseded(context)
+    if not failed:
+        context.ledger.settle(context.policy.name, ("verification-failed",))
+        return StepResult(StepOutcome.DONE)
+    what = "; ".join(f"{result.type}: {result.detail}" for result in failed)
+    context.attend(
+        "verification-failed",
+        f"The new token is stored, but does not pass verification: {what}",
+        f"Readers hold the newest token there is. `rotator verify {context.policy.name}` tries again; "
+        f"`rotator rotate {context.policy.name}` makes another one",
+    )
+    return StepResult(StepOutcome.FAILED, what)
+
+
+def _served(context: Context) -> Secret:
+    """The token that readers get; must be the one this rotation published."""
+    where = context.authoritative.describe()
+    failure = f"{where} does not serve the new token"
+    for _ in context.attempts(context.timings.propagation):
+        try:
+            value = context.authoritative.read().value_if_token
+        except RotatorError as error:
+            if not error.retryable:
+                raise
+            failure = error.happened
+            continue
+        if value is not None and context.fingerprints.of(value) == context.rotation.new_fingerprint:
+            return value
+        failure = f"{where} holds something else than the token that was just written"
+    raise NeedsAttention(
+        "out-of-band",
+        failure,
+        then="The next `rotator run` looks again",
+        remedy=f"`rotator reconcile {context.policy.name}` compares provider, stores and journal",
+    )
+
+
+def _verify_with(context: Context, verifier: Verifier, token: Secret) -> Verified:
+    context.say(f"verifying ({verifier.type})")
+    fingerprint = context.fingerprints.of(token)
+    key = context.key("verify", token)
+    context.audit("token.verify.intent", verifier=verifier.type, fingerprint=fingerprint)
+    number, detail, ok = 0, "", False
+    for number in context.attempts(context.timings.propagation):  # noqa: B007  # read after the loop
+        attempt = verifier.verify(token, key=key)
+        detail, ok = attempt.detail, attempt.verdict is Verdict.PASSED
+        if ok and attempt.project is not None and attempt.project != context.rotation.project:
+            ok, detail = False, f"the token belongs to project {attempt.project}"
+            break
+        if attempt.verdict in (Verdict.PASSED, Verdict.FAILED):
+            break
+    context.audit("token.verify.outcome", verifier=verifier.type, fingerprint=fingerprint, ok=ok, attempts=number)
+    return Verified(verifier.type, ok, number, detail)
+
+
+def _minted_after_us(context: Context) -> bool:
+    """Whether the provider's time of generation has moved past that of our mint.
+
+    Both values are the provider's; a reading that lags shows an earlier one and proves nothing.
+    """
+    ours = context.rotation.generated_at_after
+    try:
+        theirs = context.provider.project(context.rotation.project).token_generated_at
+    except Unreachable as error:
+        context.say(f"could not read the project again: {error.happened}")
+        return False
+    if ours is None or theirs is None or ours == theirs:
+        return False
+    try:
+        return parse_rfc3339(theirs) > parse_rfc3339(ours)
+    except ValueError:
+        return True
+
+
+def _superseded(context: Context) -> StepResult:
+    """Somebody minted after our mint: a late call of our own, or somebody else."""
+    if context.rotation.mints > 1:
+        # One of our own unclear calls was executed after all, later than its deadline.
+        context.say("an earlier call was executed late and killed the new token: minting again")
+        context.audit("token.superseded", fingerprint=context.rotation.new_fingerprint, own=True)
+        context.save(minted=False)
+        return StepResult(StepOutcome.UNCLEAR, "an earlier mint was executed late", go_to=MINT_PUBLISH.name)
+    context.audit("token.superseded", fingerprint=context.rotation.new_fingerprint, own=False)
+    raise NeedsAttention(
+        "out-of-band",
+        "Somebody else minted a token for this project right after us; ours may be dead",
+        then="Nothing further was changed",
+        remedy=f"Find out who, then `rotator reconcile {context.policy.name}`",
+    )
+
+
+def prove_dead(context: Context) -> StepResult:
+    """Presents the old token until it is refused."""
+    rotation = context.rotation
+    if rotation.old_fingerprint is None:
+        return StepResult(StepOutcome.SKIPPED, "there was no old token")
+    old = context.old or _recall(context)
+    if old is None:
+        return StepResult(StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented")
+    answer: PingAnswer | None = None
+    attempts = 0
+    for attempts in context.attempts(context.timings.propagation):  # noqa: B007  # read after the loop
+        context.say("presenting the old token")
+        try:
+            answer = context.provider.ping(old)
+        except Unreachable as error:
+            answer = None
+            context.say(f"could not present it: {error.happened}")
+            continue
+        if answer is PingAnswer.DEAD:
+            break
+    context.audit(
+        "token.prove-dead",
+        fingerprint=rotation.old_fingerprint,
+        answer=answer.value if answer else None,
+        attempts=attempts,
+    )
+    if answer is PingAnswer.DEAD:
+        context.save(old_token_dead=True)
+        context.ledger.remember(_died(context))
+        context.ledger.settle(context.policy.name, ("old-token-alive",))
+        return StepResult(StepOutcome.DONE, f"401 at attempt {attempts}")
+    if answer is None:
+        context.attend(
+            "unclear",
+            "The old token could not be presented to the provider, so it is not proved dead",
+            "The next `rotator run` presents it again",
+        )
+        return StepResult(StepOutcome.UNCLEAR, "the provider could not be asked")
+    context.save(old_token_dead=False)
+    context.attend(
+        "old-token-alive",
+        "The old token still works: rotate-token does not rotate it, so it was made in the dashboard or "
+        "belongs to another project",
+        "Revoke it in the Lettermint dashboard; the next `rotator run` presents it again",
+    )
+    return StepResult(StepOutcome.FAILED, "the old token is still accepted")
+
+
+def _died(context: Context) -> KnownToken:
+    now = context.clock.now()
+    fingerprint = context.rotation.old_fingerprint
+    assert fingerprint is not None
+    return KnownToken(
+        fingerprint=fingerprint,
+        project=context.rotation.project,
+        policy=context.policy.name,
+        rotation=None,
+        origin="adopted",
+        first_seen=now,
+        dead_since=now,
+    )
+
+
+def _recall(context: Context) -> Secret | None:
+    """The old token from the versions that destinations still keep, after a restart."""
+    for destination in context.destinations.values():
+        try:
+            found = destination.recall(
+                lambda value: context.fingerprints.of(value) == context.rotation.old_fingerprint
+            )
+        except RotatorError as error:
+            context.say(f"{destination.describe()} could not be searched: {error.happened}")
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def close(context: Context) -> StepResult:
+    """States what was achieved and what was not. What is left to do names the step to take up again."""
+    _remember_project(context)
+    left = _left_to_do(context)
+    state = State.NEEDS_ATTENTION if context.ledger.raised else State.COMPLETED
+    context.change(
+        state=state,
+        step=left,
+        finished_at=context.clock.now(),
+        exit_code=4 if context.ledger.raised else 0,
+        message=" ".join([*context.notes, *([] if context.ledger.raised else [_summary(context)])]),
+    )
+    if state is State.COMPLETED:
+        context.ledger.settle(context.policy.name)
+    context.audit("rotation.close", state=state, outage=_plain_outage(context))
+    context.save()
+    return StepResult(StepOutcome.DONE)
+
+
+def _remember_project(context: Context) -> None:
+    """Lets `status` and `plan` know the new token's age without asking the provider again."""
+    try:
+        context.ledger.remember_project(context.provider.project(context.rotation.project))
+    except RotatorError as error:
+        context.say(f"the project's metadata could not be read: {error.happened}")
+
+
+def _left_to_do(context: Context) -> str:
+    raised = context.ledger.raised
+    if any(record.state is DestinationState.BEHIND for record in context.rotation.destinations):
+        return MINT_PUBLISH.name  # a published token is not minted again: only the followers are tried
+    if "verification-failed" in raised:
+        return VERIFY.name
+    if "old-token-alive" in raised or "unclear" in raised:
+        return PROVE_DEAD.name
+    return CLOSE.name if raised else ""
+
+
+def _summary(context: Context) -> str:
+    rotation = context.rotation
+    parts = ["The new token is stored and verified"]
+    if rotation.old_token_dead:
+        parts.append("the old one is proved dead")
+    elif rotation.old_fingerprint is not None:
+        parts.append("the old one could not be presented, so its death is not proved")
+    if rotation.outage is not None:
+        parts.append(f"mail was out for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s")
+    return "; ".join(parts) + "."
+
+
+def _plain_outage(context: Context) -> dict[str, float] | None:
+    outage = context.rotation.outage
+    return {"min": outage.min, "max": outage.max} if outage else None
+
+
+STEPS: Final[Mapping[str, Callable[[Context], StepResult]]] = {
+    PREFLIGHT.name: preflight,
+    MINT_PUBLISH.name: mint_and_publish,
+    VERIFY.name: verify,
+    PROVE_DEAD.name: prove_dead,
+    CLOSE.name: close,
+}

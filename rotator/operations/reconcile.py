@@ -1,0 +1,134 @@
+"""`reconcile`: what is true, what is unknown, and the one safe next thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rotator.destinations.base import Destination, Reading
+from rotator.engine.runner import Ports, Runner
+from rotator.errors import RotatorError
+from rotator.model import Policy, Rotation, Trigger
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """The comparison of provider, stores and journal for one policy."""
+
+    policy: str
+    facts: tuple[str, ...]
+    unknown: tuple[str, ...]
+    action: str
+    """none, resume, rotate or wait."""
+    why: str
+    unfinished: Rotation | None = None
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "facts": list(self.facts),
+            "unknown": list(self.unknown),
+            "next": {"action": self.action, "why": self.why},
+        }
+
+
+@dataclass
+class _Findings:
+    facts: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
+    """Looks at everything and changes nothing."""
+    found = _Findings()
+    _ask_provider(ports, policy, found)
+    unfinished = next(
+        (r for r in ports.journal.unfinished(policy.project) if r.policy == policy.name), None
+    )
+    alive = _ask_destinations(ports, policy, found)
+    if unfinished is not None:
+        found.facts.append(
+            f"rotation {unfinished.id} is unfinished: {unfinished.state}, next step {unfinished.step}"
+        )
+        action, why = "resume", f"rotation {unfinished.id} has its step {unfinished.step} still to do"
+    else:
+        action, why = _next(policy, found, alive)
+    return Reconciliation(policy.name, tuple(found.facts), tuple(found.unknown), action, why, unfinished)
+
+
+def act(runner: Runner, policy: Policy, finding: Reconciliation) -> list[Rotation]:
+    """Does the one safe next thing. Raises as `Runner.rotate` and `Runner.resume` do."""
+    if finding.action == "resume" and finding.unfinished is not None:
+        return [runner.resume(finding.unfinished)]
+    if finding.action == "rotate":
+        return runner.rotate(policy, Trigger.MANUAL, f"reconcile: {finding.why}")
+    return []
+
+
+def _ask_provider(ports: Ports, policy: Policy, found: _Findings) -> None:
+    try:
+        facts = ports.provider.project(policy.project)
+    except RotatorError as error:
+        found.unknown.append(f"what the provider says about project {policy.project}: {error.happened}")
+        return
+    found.facts.append(f"the provider made the project's token at {facts.token_generated_at}")
+    last = next((r for r in ports.journal.rotations(policy.name) if r.generated_at_after), None)
+    if last is None:
+        found.unknown.append("when we last minted: the journal knows no rotation of this policy")
+    elif last.generated_at_after == facts.token_generated_at:
+        found.facts.append(f"that is the mint of our rotation {last.id}")
+    else:
+        found.facts.append(f"our last mint, of rotation {last.id}, was at {last.generated_at_after}")
+
+
+def _ask_destinations(ports: Ports, policy: Policy, found: _Findings) -> dict[str, bool | None]:
+    """Whether each destination's token answers; None where it could not be found out or holds none."""
+    alive: dict[str, bool | None] = {}
+    first: Secret | None = None
+    for spec in policy.destinations:
+        destination = ports.destination(spec)
+        alive[spec.ref] = None
+        try:
+            reading = destination.read()
+        except RotatorError as error:
+            found.unknown.append(f"what {destination.describe()} holds: {error.happened}")
+            continue
+        alive[spec.ref] = _judge(ports, destination, reading, found)
+        value = reading.value_if_token
+        if first is None:
+            first = value
+        elif value != first:
+            found.facts.append(f"{destination.describe()} does not hold the authoritative destination's token")
+    return alive
+
+
+def _judge(ports: Ports, destination: Destination, reading: Reading, found: _Findings) -> bool | None:
+    where = destination.describe()
+    token = reading.value_if_token
+    if token is None:
+        found.facts.append(f"{where} holds no project token ({reading.content})")
+        return None
+    known = ports.journal.known_token(ports.fingerprints.of(token))
+    whose = f"known since {known.first_seen:%Y-%m-%d %H:%M} UTC" if known else "unknown to the journal"
+    try:
+        answer = ports.provider.ping(token)
+    except RotatorError as error:
+        found.unknown.append(f"whether the token in {where} lives: {error.happened}")
+        return None
+    found.facts.append(f"{where} holds a token that is {answer} and {whose}")
+    return answer is not PingAnswer.DEAD
+
+
+def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tuple[str, str]:
+    authoritative = alive[policy.authoritative.ref]
+    if authoritative is False:
+        return "rotate", "readers hold a dead token; a new one repairs that"
+    if authoritative is None and not found.unknown:
+        return "rotate", "no token is stored yet; a rotation issues the first"
+    if found.unknown:
+        return "wait", "not everything could be asked: " + "; ".join(found.unknown)
+    if any(value is False for value in alive.values()):
+        return "wait", "a destination other than the authoritative one holds a dead token; it is never minted for"
+    return "none", "readers hold a living token and nothing is unfinished"

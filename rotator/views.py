@@ -1,0 +1,122 @@
+"""The JSON that leaves rotator: `rotate`, `run`, `history`, `status` (design 3.3). Fixed; only added to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rotator.clock import rfc3339
+from rotator.model import Attention, Bounds, Rotation
+
+
+@dataclass(frozen=True)
+class PolicyStatus:
+    """Where one policy stands."""
+
+    name: str
+    project: str
+    active_project: str | None
+    strategy: str
+    state: str
+    """ok, due, overdue, running, draining, held, needs-attention or unknown."""
+    token_generated_at: datetime | None
+    age_seconds: float | None
+    next_due_at: datetime | None
+    overdue: bool
+    reason: str
+    """Why it is due or not, in one sentence."""
+    last_outcome: str | None
+    last_outage: Bounds | None
+    rotation: Rotation | None
+    """The rotation that is not finished, if there is one."""
+    attention: tuple[Attention, ...]
+
+
+def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
+    return {"rotations": [rotation_view(rotation) for rotation in rotations]}
+
+
+def rotation_view(rotation: Rotation) -> dict[str, Any]:
+    return {
+        "id": rotation.id,
+        "policy": rotation.policy,
+        "project": rotation.project,
+        "strategy": rotation.strategy.value,
+        "trigger": rotation.trigger.value,
+        "state": rotation.state.value,
+        "started_at": rfc3339(rotation.started_at),
+        "finished_at": _time(rotation.finished_at),
+        "old_fingerprint": rotation.old_fingerprint,
+        "new_fingerprint": rotation.new_fingerprint,
+        "outage_seconds": _bounds(rotation.outage),
+        "exposure_seconds": _bounds(rotation.exposure),
+        "verified": [
+            {"type": v.type, "ok": v.ok, "attempts": v.attempts, "detail": v.detail}
+            for v in rotation.verified
+        ],
+        "old_token_dead": rotation.old_token_dead,
+        "drain": None,
+        "canary": None,
+        "destinations": [
+            {"type": d.type, "ref": d.ref, "state": d.state.value} for d in rotation.destinations
+        ],
+        "steps": [
+            {
+                "name": s.name,
+                "at": rfc3339(s.at),
+                "seconds": s.seconds,
+                "outcome": s.outcome.value,
+                "detail": s.detail,
+            }
+            for s in rotation.steps
+        ],
+        "reason": rotation.reason,
+        "message": rotation.message,
+    }
+
+
+def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
+    return {
+        "policies": [
+            {
+                "name": s.name,
+                "project": s.project,
+                "active_project": s.active_project,
+                "strategy": s.strategy,
+                "state": s.state,
+                "token_generated_at": _time(s.token_generated_at),
+                "age_seconds": s.age_seconds,
+                "next_due_at": _time(s.next_due_at),
+                "overdue": s.overdue,
+                "reason": s.reason,
+                "last_outcome": s.last_outcome,
+                "last_outage_seconds": _bounds(s.last_outage),
+                "rotation": rotation_view(s.rotation) if s.rotation else None,
+                "attention": [attention_view(a) for a in s.attention],
+            }
+            for s in statuses
+        ]
+    }
+
+
+def attention_view(attention: Attention) -> dict[str, Any]:
+    return {
+        "code": attention.code,
+        "since": rfc3339(attention.since),
+        "message": attention.message,
+        "next": attention.next,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return rfc3339(moment) if moment else None
+
+
+def _bounds(bounds: Bounds | None) -> dict[str, float] | None:
+    # Rounded outwards: the true value lies between what is printed.
+    if bounds is None:
+        return None
+    return {"min": math.floor(bounds.min * 1000) / 1000, "max": math.ceil(bounds.max * 1000) / 1000}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rotator.destinations.base import Content, Destination, Ownership, Reading, foreign, may_write
+from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
 from rotator.engine.context import Context, StepResult
 from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
@@ -31,6 +31,8 @@ def preflight(context: Context) -> StepResult:
             for ref, d in context.destinations.items()
         ),
         old_fingerprint=context.fingerprints.of(context.old) if context.old else None,
+        # Known from here on, and the reason why no outage is claimed for a repair.
+        old_token_dead=True if context.old is not None and not alive else None,
     )
     prove_writable(context)
     if context.old is not None and alive:
@@ -85,7 +87,7 @@ def owns(context: Context, destination: Destination, reading: Reading) -> Owners
         known_project=known,
         project_ids=context.policy.projects,
         alive=lambda: value is not None and context.provider.ping(value) is not PingAnswer.DEAD,
-        authoritative=None if destination is context.authoritative else context.old,
+        authoritative=None if destination is context.authoritative else context.old or context.new,
     )
 
 
@@ -131,7 +133,9 @@ def _try_verifiers(context: Context, token: Secret) -> None:
     for verifier in context.verifiers:
         context.say(f"trying the {verifier.type} verifier with the present token")
         key = context.key("preflight", token)
-        context.audit("token.verify.intent", verifier=verifier.type, fingerprint=context.fingerprints.of(token))
+        context.audit(
+            "token.verify.intent", verifier=verifier.type, fingerprint=context.fingerprints.of(token)
+        )
         attempt = _settled(context, verifier, token, key)
         context.audit("token.verify.outcome", verifier=verifier.type, verdict=attempt.verdict)
         check_identity(context.policy, attempt)

@@ -93,7 +93,7 @@ class Runner:
                 then="Nothing was changed",
                 remedy=f"`rotator release {policy.name}` unfreezes it",
             )
-        with self._lease(policy.projects, patient=trigger.by_a_person) as lease:
+        with self._lease(policy.projects) as lease:
             done: list[Rotation] = []
             for unfinished in self._ports.journal.unfinished(policy.project):
                 fresh = not unfinished.minted
@@ -109,7 +109,7 @@ class Runner:
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does."""
         policy = self._ports.from_snapshot(rotation.snapshot)
-        with self._lease(policy.projects, patient=True) as lease:
+        with self._lease(policy.projects) as lease:
             present = self._ports.journal.rotation(rotation.id)
             if present is None or not present.unfinished:
                 return present or rotation  # somebody else finished it while we waited for the lease
@@ -118,8 +118,8 @@ class Runner:
     # the lease
 
     @contextmanager
-    def _lease(self, projects: tuple[str, ...], *, patient: bool) -> Iterator[Lease]:
-        lease = self._acquire(projects, patient=patient)
+    def _lease(self, projects: tuple[str, ...]) -> Iterator[Lease]:
+        lease = self._acquire(projects)
         ended = threading.Event()
         beat = threading.Thread(
             target=self._heartbeat, args=(lease, ended), name=f"heartbeat-{projects[0]}", daemon=True
@@ -135,7 +135,7 @@ class Runner:
             except JournalUnavailable as error:
                 log.warning("lease not given back, it expires by itself: %s", error)
 
-    def _acquire(self, projects: tuple[str, ...], *, patient: bool) -> Lease:
+    def _acquire(self, projects: tuple[str, ...]) -> Lease:
         """Waits for a silent holder's lease, one lease time at most. Raises Busy for one with a heartbeat."""
         journal, clock, ttl = self._ports.journal, self._ports.clock, self._timings.lease
         seen: dict[str, float] = {}
@@ -143,10 +143,8 @@ class Runner:
         while True:
             try:
                 return journal.acquire(projects, self._holder, ttl=ttl)
-            except LeaseLost:
-                raise
             except Busy:
-                if not patient or clock.boot() > give_up_at:
+                if clock.boot() > give_up_at:
                     raise
                 for project in projects:
                     view = journal.lease_of(project)
@@ -186,7 +184,12 @@ class Runner:
 
     def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
         policy = self._ports.from_snapshot(rotation.snapshot)
-        return self._carry(replace(rotation, state=State.RUNNING, message=""), policy, lease, resumed=True)
+        # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
+        step = rotation.step if past_no_return(rotation) else steps_of(rotation.strategy)[0].name
+        rotation = replace(
+            rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
+        )
+        return self._carry(rotation, policy, lease, resumed=True)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> None:
         """A newer rotation replaces the token this one still had something to do for."""
@@ -222,8 +225,8 @@ class Runner:
                 strategy=rotation.strategy,
                 destinations=list(destinations),
             )
-            while context.rotation.step:
-                self._one_step(context)
+            while self._one_step(context):
+                pass
         except Interrupted as error:
             self._interrupted(context, error)
         except LeaseLost as error:
@@ -239,7 +242,8 @@ class Runner:
         self._write_leftovers(context)
         return context.rotation
 
-    def _one_step(self, context: Context) -> None:
+    def _one_step(self, context: Context) -> bool:
+        """False when the rotation rests: closing may leave a step for a later command to take up."""
         context.stop.check()
         context.ledger.check_lease()
         name = context.rotation.step
@@ -261,12 +265,10 @@ class Runner:
         record(result.outcome, result.detail)
         if name == CLOSE.name:
             context.save()
-            self._announce(context)
-            return
+            context.say(context.rotation.message or context.rotation.state)
+            return False
         context.save(step=result.go_to or step_after(strategy, name))
-
-    def _announce(self, context: Context) -> None:
-        context.say(context.rotation.message or context.rotation.state)
+        return True
 
     def _interrupted(self, context: Context, error: Interrupted) -> None:
         context.ledger.forgiving = True
@@ -348,4 +350,3 @@ def _unexpected(error: Exception) -> RotatorError:
         then="What was begun is in the journal; the log has the traceback",
         remedy="Please report it; `rotator run` takes the rotation up again",
     )
-

@@ -82,7 +82,9 @@ def _verify_with(context: Context, verifier: Verifier, token: Secret) -> Verifie
             break
         if attempt.verdict in (Verdict.PASSED, Verdict.FAILED):
             break
-    context.audit("token.verify.outcome", verifier=verifier.type, fingerprint=fingerprint, ok=ok, attempts=number)
+    context.audit(
+        "token.verify.outcome", verifier=verifier.type, fingerprint=fingerprint, ok=ok, attempts=number
+    )
     return Verified(verifier.type, ok, number, detail)
 
 
@@ -129,7 +131,9 @@ def prove_dead(context: Context) -> StepResult:
         return StepResult(StepOutcome.SKIPPED, "there was no old token")
     old = context.old or _recall(context)
     if old is None:
-        return StepResult(StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented")
+        return StepResult(
+            StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented"
+        )
     answer: PingAnswer | None = None
     attempts = 0
     for attempts in context.attempts(context.timings.propagation):  # noqa: B007  # read after the loop

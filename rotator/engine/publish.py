@@ -1,0 +1,128 @@
+"""Writing a minted token: to the authoritative destination until it holds, then to all others.
+
+Readers hold a dead token while this runs, so nothing here gives up early and nothing but a lost
+lease, a spent budget or somebody else's living token ends it.
+"""
+
+from __future__ import annotations
+
+from rotator.clock import Instant
+from rotator.destinations.base import Destination, Reading
+from rotator.engine.context import Context
+from rotator.engine.preflight import owns
+from rotator.errors import LeaseLost, NeedsAttention, Refused, RotatorError, VersionConflict
+from rotator.model import DestinationState
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+
+
+def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, Instant]:
+    """Writes to the authoritative destination until it holds. Returns the moments around the write.
+
+    Raises NeedsAttention when the budget ends, LeaseLost when somebody else has taken over.
+    """
+    destination = context.authoritative
+    failure: RotatorError | None = None
+    for number in context.attempts(context.timings.publish_budget, stoppable=False):
+        try:
+            if number > 1:
+                context.ledger.check_lease()
+            sent = context.instant()
+            destination.publish(token, rotation=context.rotation.id, base=base)
+            return sent, context.instant()
+        except VersionConflict as error:
+            failure = error
+            try:
+                base = _merge_again(context, token, base)
+            except RotatorError as reading:
+                if isinstance(reading, NeedsAttention | LeaseLost):
+                    raise
+                failure = reading
+        except LeaseLost:
+            raise
+        except RotatorError as error:
+            failure = error
+        context.say(
+            f"the minted token is in memory only; {destination.describe()} does not take it: {failure.happened}; "
+            "trying again"
+        )
+    context.audit("mint.token.outcome", executed=True, fingerprint=context.fingerprints.of(token))
+    context.audit(
+        "publish.destination.outcome", destination=destination.spec.ref, ok=False, error=str(failure)
+    )
+    raise NeedsAttention(
+        "token-dead",
+        f"A token was minted and {destination.describe()} did not take it: {failure}",
+        then="Readers hold a dead token; the next `rotator run` mints again as soon as a write is accepted",
+        remedy=f"Mend the destination, then `rotator rotate {context.policy.name}` or `rotator run`",
+    )
+
+
+def _merge_again(context: Context, token: Secret, base: Reading) -> Reading:
+    """Somebody wrote to the secret since our reading: another field, or the token itself?"""
+    context.ledger.check_lease()
+    now = context.authoritative.read()
+    value = now.value_if_token
+    if value is None or value in (token, base.value):
+        return now
+    if context.provider.ping(value) is PingAnswer.DEAD or context.provider.ping(token) is not PingAnswer.DEAD:
+        # Theirs is dead, or ours is the living one: readers need ours.
+        return now
+    raise NeedsAttention(
+        "out-of-band",
+        f"Somebody else minted and wrote a living token to {context.authoritative.describe()} after us",
+        then="Ours is dead and was not written over theirs; readers are served",
+        remedy="Find out who else manages this token, then `rotator reconcile " + context.policy.name + "`",
+    )
+
+
+def follow(context: Context) -> None:
+    """All other destinations, after the authoritative one; a failure here stops nothing."""
+    token = context.new or context.authoritative.read().value_if_token
+    if token is None or context.fingerprints.of(token) != context.rotation.new_fingerprint:
+        return
+    context.new = token
+    for ref, destination in context.destinations.items():
+        if destination is not context.authoritative:
+            state = _publish_follower(context, destination, token)
+            context.rotation = context.rotation.with_destination(ref, state)
+
+
+def _publish_follower(context: Context, destination: Destination, token: Secret) -> DestinationState:
+    ref = destination.spec.ref
+    failure: RotatorError | None = None
+    for _ in context.attempts(context.timings.follower_budget):
+        context.ledger.check_lease()
+        try:
+            reading = destination.read()
+            if reading.value == token:
+                return DestinationState.CURRENT
+            if not (ownership := owns(context, destination, reading)).ours:
+                failure = Refused(f"{destination.describe()}: {ownership.reason}")
+                break
+            context.audit("publish.destination.intent", destination=ref, base_version=reading.version)
+            sent = context.instant()
+            destination.publish(token, rotation=context.rotation.id, base=reading)
+        except LeaseLost:
+            raise
+        except RotatorError as error:
+            failure = error
+            if not error.retryable:
+                break
+            context.say(f"{destination.describe()} is behind: {error.happened}; trying again")
+        else:
+            context.change(served_after=sent, served=context.instant())
+            context.audit(
+                "publish.destination.outcome",
+                destination=ref,
+                ok=True,
+                fingerprint=context.rotation.new_fingerprint,
+            )
+            return DestinationState.CURRENT
+    context.audit("publish.destination.outcome", destination=ref, ok=False, error=str(failure))
+    context.attend(
+        "destination-behind",
+        f"{destination.describe()} still holds the old token: {failure}",
+        f"Mend it, then `rotator run` or `rotator reconcile {context.policy.name}` writes the token there",
+    )
+    return DestinationState.BEHIND

@@ -1,0 +1,204 @@
+"""The import rules, checked on the source: who may know whom, and who may know which library."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent / "rotator"
+CORE = ("policies.schedule", "planner", "engine")
+BASES = ("errors", "secret", "clock", "interrupt", "model")
+LONGEST = 400
+
+# Where a library of the outside world may be imported. One place each, so that it can be replaced.
+LIBRARIES = {
+    "httpx": ("http_client", "http_watch"),
+    "boto3": ("destinations.aws_secrets_manager",),
+    "botocore": ("destinations.aws_secrets_manager", "destinations.aws_errors", "destinations.aws_client"),
+    "pydantic": ("policies.schema", "policies.load", "policies.problems"),
+    "pydantic_core": ("policies.schema", "policies.load", "policies.problems"),
+    "ruamel": ("policies.load", "policies.document", "policies.files"),
+    "cronsim": ("policies.cron",),
+    "typer": ("cli",),
+    "click": ("cli",),
+    "rich": ("cli",),
+}
+
+# A package may import these parts of rotator (and itself). `wiring` and `cli` put everything together.
+MAY_IMPORT = {
+    "errors": (),
+    "secret": (),
+    "clock": (),
+    "interrupt": ("errors",),
+    "model": ("clock",),
+    "views": ("clock", "model"),
+    "policies": BASES,
+    "planner": (*BASES, "policies.schedule"),
+    "engine": (*BASES, "audit.base", "destinations.base", "journal.base", "provider.base", "verifiers.base"),
+    "provider": (*BASES, "http_client", "journal.base"),
+    "destinations": BASES,
+    "verifiers": (*BASES, "provider.base"),
+    "journal": (*BASES, "audit.base"),
+    "audit": BASES,
+    "simulator": BASES,
+    "http_client": (*BASES, "http_watch"),
+    "http_watch": (*BASES, "http_client"),
+    "settings": (*BASES, "credentials", "settings_values"),
+    "settings_values": BASES,
+    "credentials": BASES,
+    "logs": BASES,
+    "operations": (
+        *BASES,
+        "views",
+        "planner",
+        "policies.schedule",
+        "engine",
+        "audit.base",
+        "destinations.base",
+        "journal.base",
+        "provider.base",
+        "verifiers.base",
+    ),
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(path): path for path in ROOT.rglob("*.py")}
+
+
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    """Full dotted names of everything a module imports anywhere, type-checking blocks left out."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
+
+
+def own_imports(module: str) -> set[str]:
+    """Modules of rotator that a module imports, without the leading package name."""
+    names = {name.removeprefix("rotator.") for name in imports_of(module) if name.startswith("rotator.")}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names}
+
+
+def libraries(module: str) -> set[str]:
+    tops = {name.split(".")[0] for name in imports_of(module)}
+    return {top for top in tops if top not in sys.stdlib_module_names and top != "rotator"}
+
+
+def within(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if within(m, CORE)))
+def test_core_reaches_no_library(module: str) -> None:
+    """Nothing that the core imports, directly or through others, is a third-party library."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in MODULES:
+            continue
+        seen.add(current)
+        assert libraries(current) == set(), f"{module} reaches {libraries(current)} through {current}"
+        waiting.extend(own_imports(current))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_libraries_stay_in_their_place(module: str) -> None:
+    """A library of the outside world is imported only where the table allows it."""
+    for library in libraries(module):
+        if library in LIBRARIES:
+            assert within(module, LIBRARIES[library]), f"{module} imports {library}"
+
+
+def test_only_the_log_module_configures_logging() -> None:
+    """Any module outside the core may log; only one decides what becomes of it."""
+    calls = ("structlog.configure", "basicConfig", "dictConfig", "addHandler")
+    for module, path in MODULES.items():
+        if module != "logs":
+            text = path.read_text(encoding="utf-8")
+            assert not [call for call in calls if f"{call}(" in text], module
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_modules_know_only_what_they_may(module: str) -> None:
+    """A module imports only its own package and the parts that the table lists for it."""
+    top = module.split(".", maxsplit=1)[0]
+    if top not in MAY_IMPORT:
+        assert top in ("", "__main__", "wiring", "cli", "demo"), f"{top} is missing from the table"
+        return
+    for name in own_imports(module):
+        assert within(name, (top, *MAY_IMPORT[top])), f"{module} imports {name}"
+
+
+def test_nobody_imports_the_command_line() -> None:
+    """Only the entry point knows the command line, and only entry points know the composition root."""
+    for module in MODULES:
+        for name in own_imports(module):
+            if within(name, ("cli",)):
+                assert within(module, ("cli", "__main__")), module
+            if name == "wiring":
+                assert within(module, ("cli", "demo")), module
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if MODULES[m].name == "__init__.py"))
+def test_packages_hold_a_docstring_and_nothing_else(module: str) -> None:
+    """A package's own file imports nothing, so that naming one module loads one module."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    allowed = (ast.Expr, ast.Assign) if module == "" else (ast.Expr,)
+    assert all(isinstance(node, allowed) for node in tree.body)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_modules_are_short_and_say_what_they_are(module: str) -> None:
+    """Every module has a docstring; one above 400 lines gives its reason there."""
+    text = MODULES[module].read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(text))
+    assert docstring
+    if len(text.splitlines()) > LONGEST:
+        assert "one module because" in docstring.lower(), "over 400 lines without a reason at its top"
+
+
+def test_every_test_states_a_behaviour() -> None:
+    """Each test has a docstring of one sentence."""
+    bare = [
+        f"{path.name}:{node.lineno} {node.name}"
+        for path in Path(__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert bare == []
+
+
+def test_the_checker_sees_a_planted_violation(tmp_path: Path) -> None:
+    """The rules are not vacuous: an import inside a function of the core is found."""
+    planted = tmp_path / "planted.py"
+    planted.write_text('"""x"""\ndef f():\n    import boto3\n', encoding="utf-8")
+    MODULES["planted"] = planted
+    try:
+        assert libraries("planted") == {"boto3"}
+    finally:
+        del MODULES["planted"]

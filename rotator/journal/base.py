@@ -15,7 +15,16 @@ from datetime import datetime
 from typing import Protocol
 
 from rotator.audit.base import Anchor
+from rotator.errors import InvalidInput, JournalUnavailable
 from rotator.model import Attention, ProjectFacts, Rotation
+
+
+class JournalMisconfigured(InvalidInput, JournalUnavailable):
+    """The journal cannot be opened as the settings name it: no permission, a folder, not a journal, made
+    by a newer rotator. Exit code 2; raised while opening only, so nothing was changed."""
+
+    retryable = False
+    code = "journal-settings"
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,16 @@ class Journal(Anchor, Protocol):
 
     def close(self) -> None: ...
 
+    # the audit key it was made with
+
+    def key_check(self) -> str | None:
+        """What `secret.key_check` gave for the audit key of this journal; None if nobody said yet."""
+        ...
+
+    def set_key_check(self, value: str) -> None:
+        """Set once. The same value again changes nothing; another one raises JournalMisconfigured."""
+        ...
+
     # leases
 
     def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
@@ -171,7 +190,10 @@ class Journal(Anchor, Protocol):
     # the shared limiter: at most `limit` slots of a kind in any `window` seconds
 
     def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
-        """0.0 and the slot is taken (unless `take` is false); otherwise seconds until one may be free."""
+        """0.0 and the slot is taken (unless `take` is false); otherwise seconds until one may be free.
+
+        A kind is always asked for with one and the same window: older slots are forgotten.
+        """
         ...
 
     def postpone_slots(self, kind: str, seconds: float) -> None:

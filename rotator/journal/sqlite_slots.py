@@ -1,0 +1,115 @@
+"""The limiter that all processes share: at most `limit` slots of a kind in any `window` seconds.
+
+Ages are the boot clock's, so a jump of the wall clock neither frees nor blocks a slot. A moment of
+another boot has only a wall time. Its age is believed within what is possible (not negative, not more
+than the window), and the next taker writes it anew on the present boot clock, from where it ages
+steadily: a wall clock that came up wrong delays by one window at most.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import astuple, dataclass
+
+from rotator.clock import Clock
+from rotator.journal.sqlite_file import SqliteFile
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Seconds since 1970, seconds since the boot, and which boot."""
+
+    wall: float
+    boot: float
+    boot_id: str
+
+    def age(self, now: _Moment, limit: float) -> float:
+        """Seconds from this moment to `now`, within 0 and `limit`."""
+        same_boot = self.boot_id == now.boot_id
+        return min(max(now.boot - self.boot if same_boot else now.wall - self.wall, 0.0), limit)
+
+    def before(self, seconds: float) -> _Moment:
+        return _Moment(self.wall - seconds, self.boot - seconds, self.boot_id)
+
+
+class SqliteSlots:
+    """Slots and pauses."""
+
+    def __init__(self, file: SqliteFile, clock: Clock) -> None:
+        self._file = file
+        self._clock = clock
+
+    def take(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
+        if limit < 1:
+            raise ValueError("a limit below one would never give a slot")
+        if not take:
+            with self._file.read() as database:
+                return _wait(database, kind, self._now(), limit, window)
+        with self._file.write() as database:
+            now = self._now()
+            _adopt(database, kind, now, window)
+            seconds = _wait(database, kind, now, limit, window)
+            if seconds <= 0:
+                database.execute(
+                    "INSERT INTO slots (kind, wall, boot, boot_id) VALUES (?, ?, ?, ?)", (kind, *astuple(now))
+                )
+            return seconds
+
+    def postpone(self, kind: str, seconds: float) -> None:
+        with self._file.write() as database:
+            now = self._now()
+            if seconds > _paused(database, kind, now):
+                _pause(database, kind, seconds, now)
+
+    def _now(self) -> _Moment:
+        return _Moment(self._clock.now().timestamp(), self._clock.boot(), self._clock.boot_id)
+
+
+def _wait(database: sqlite3.Connection, kind: str, now: _Moment, limit: int, window: float) -> float:
+    """Seconds until the window has room and no pause lasts; 0.0 when that is now."""
+    rows = database.execute("SELECT wall, boot, boot_id FROM slots WHERE kind = ?", (kind,))
+    ages = sorted(_Moment(*row).age(now, window) for row in rows)
+    full = 0.0 if len(ages) < limit else window - ages[limit - 1]
+    return max(full, _paused(database, kind, now))
+
+
+def _paused(database: sqlite3.Connection, kind: str, now: _Moment) -> float:
+    """Seconds until the pause of this kind is over."""
+    found = _find_pause(database, kind)
+    return 0.0 if found is None else found[0] - found[1].age(now, found[0])
+
+
+def _find_pause(database: sqlite3.Connection, kind: str) -> tuple[float, _Moment] | None:
+    """How long, and since when."""
+    row = database.execute(
+        "SELECT seconds, wall, boot, boot_id FROM pauses WHERE kind = ?", (kind,)
+    ).fetchone()
+    return None if row is None else (row[0], _Moment(*row[1:]))
+
+
+def _pause(database: sqlite3.Connection, kind: str, seconds: float, since: _Moment) -> None:
+    database.execute(
+        "INSERT INTO pauses (kind, seconds, wall, boot, boot_id) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (kind) DO UPDATE SET seconds = excluded.seconds, wall = excluded.wall,"
+        " boot = excluded.boot, boot_id = excluded.boot_id",
+        (kind, seconds, *astuple(since)),
+    )
+
+
+def _adopt(database: sqlite3.Connection, kind: str, now: _Moment, window: float) -> None:
+    """Forgets slots older than the window and dates what another boot left on this boot's clock."""
+    rows = database.execute("SELECT number, wall, boot, boot_id FROM slots WHERE kind = ?", (kind,))
+    for number, *columns in rows.fetchall():
+        taken = _Moment(*columns)
+        age = taken.age(now, window)
+        if age >= window:
+            database.execute("DELETE FROM slots WHERE number = ?", (number,))
+        elif taken.boot_id != now.boot_id:
+            database.execute(
+                "UPDATE slots SET wall = ?, boot = ?, boot_id = ? WHERE number = ?",
+                (*astuple(now.before(age)), number),
+            )
+    found = _find_pause(database, kind)
+    if found is not None and found[1].boot_id != now.boot_id:
+        seconds, since = found
+        _pause(database, kind, seconds, now.before(since.age(now, seconds)))

@@ -30,6 +30,15 @@ class SendRejected(Refused):
     code = "send-rejected"
 
 
+class SendConflict(SendRejected):
+    """409: the first request under this idempotency key is still running, or its body was another.
+
+    Our body never changes under one key, so it is the former: repeating it later is of use.
+    """
+
+    code = "send-conflict"
+
+
 class PingAnswer(StrEnum):
     """What `GET /ping` says about a token."""
 
@@ -108,7 +117,8 @@ class Provider(Protocol):
     def send(self, token: Secret, message: TestMessage, idempotency_key: str) -> SendReceipt:
         """Sends one test message; repeatable with the same key and message for 24 h (vendor docs).
 
-        Raises SendRejected, RateLimited, Unreachable (also for 5xx and time-outs: repeat it).
+        Raises SendRejected (SendConflict for 409), RateLimited, Unreachable (also for 5xx and
+        time-outs: repeat it).
         """
         ...
 

@@ -1,0 +1,77 @@
+"""Bounds one HTTP call in total, and knows whether its request was sent.
+
+Two questions that httpx does not answer, answered through its public `trace` extension.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, Self
+
+from rotator.clock import Clock
+
+
+class TooLate(Exception):
+    """The call's time was over before anything was sent."""
+
+
+class Watch:
+    """Follows one call through httpx's `trace` extension: was the request sent, is its time over.
+
+    Invariant: while the time is not over, `sent` is set before the first byte of the request leaves;
+    once it is over, nothing leaves any more.
+    """
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self.sent = False
+        self.late = False
+        self._clock = clock
+        self._ends = clock.boot() + seconds
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        # Sockets wait in real time, whatever clock the rest of the program is given.
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Called by httpcore before and after each thing it does (public extension `trace`)."""
+        if event.endswith(".connect_tcp.complete"):
+            self._hold(info["return_value"].get_extra_info("socket"))
+        elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
+            # The boot clock notices what a timer does not: a process or a machine that was suspended.
+            with self._lock:
+                self.late = self.late or self._clock.boot() >= self._ends
+                if self.late:
+                    raise TooLate
+                self.sent = True
+
+    def _hold(self, connected: socket.socket) -> None:
+        """Keeps a duplicate, because TLS takes the descriptor away from the object we are given."""
+        with self._lock:
+            self._socket = connected.dup()
+            if self.late:
+                self._shut_down()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.late = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # the other side may have closed it already
+                self._socket.shutdown(socket.SHUT_RDWR)

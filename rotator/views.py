@@ -36,10 +36,12 @@ class PolicyStatus:
 
 
 def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
+    """What `rotate`, `run` and `history` print."""
     return {"rotations": [rotation_view(rotation) for rotation in rotations]}
 
 
 def rotation_view(rotation: Rotation) -> dict[str, Any]:
+    """One rotation."""
     return {
         "id": rotation.id,
         "policy": rotation.policy,
@@ -79,6 +81,7 @@ def rotation_view(rotation: Rotation) -> dict[str, Any]:
 
 
 def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
+    """What `status` prints."""
     return {
         "policies": [
             {
@@ -103,6 +106,7 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
 
 
 def attention_view(attention: Attention) -> dict[str, Any]:
+    """One thing that a person must look at."""
     return {
         "code": attention.code,
         "since": rfc3339(attention.since),

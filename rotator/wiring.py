@@ -24,7 +24,7 @@ from rotator.engine.runner import Ports, Runner
 from rotator.errors import InvalidInput, Refused
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal
-from rotator.model import Decision, DestinationSpec, Policy, ProjectFacts, VerifySpec
+from rotator.model import DestinationSpec, Policy, VerifySpec
 from rotator.provider.base import Limiter, Provider
 from rotator.secret import Fingerprinter, Secret, key_check
 from rotator.settings import Settings
@@ -75,20 +75,13 @@ class Wiring:
     def policies(self) -> tuple[Policy, ...]:
         return self.loaded.policies
 
-    def decide(self, policy: Policy, facts: ProjectFacts) -> Decision:
-        """Whether a policy is due, from what the provider last said."""
-        from rotator.planner import decide  # noqa: PLC0415  # with the policies
-        from rotator.policies.cron import next_after  # noqa: PLC0415
-
-        return decide(policy, facts.token_generated_at, self.clock.now(), next_after)
-
     # the record
 
     @cached_property
     def holder(self) -> Holder:
         from rotator.journal.holder import this_process  # noqa: PLC0415  # only for commands that act
 
-        return this_process(self._command)
+        return this_process(self.clock, self._command)
 
     @cached_property
     def journal(self) -> Journal:
@@ -102,15 +95,9 @@ class Wiring:
                 self._announce(
                     f"A new journal was made at {self.settings.journal.shown}; what came before it is unknown to it."
                 )
-            known = journal.key_check()
-            if known is None:
+            self._check_key(journal, key)
+            if journal.key_check() is None:
                 journal.set_key_check(key_check(key))
-            elif known != key_check(key):
-                raise InvalidInput(
-                    f"ROTATOR_AUDIT_KEY is not the key that the journal {self.settings.journal.shown} began with",
-                    then="Nothing was done, because fingerprints would not match and the audit chain would break",
-                    remedy="Give the former key back, or move journal and audit log aside together and begin anew",
-                )
             return journal
 
     @cached_property
@@ -123,6 +110,14 @@ class Wiring:
             self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
             return SqliteJournal.in_memory(self.clock)
         return SqliteJournal.open(path, self.clock, create=False)
+
+    def _check_key(self, journal: Journal, key: Secret) -> None:
+        if journal.key_check() not in (None, key_check(key)):
+            raise InvalidInput(
+                f"ROTATOR_AUDIT_KEY is not the key that the journal {self.settings.journal.shown} began with",
+                then="Nothing was done, because fingerprints would not match and the audit chain would break",
+                remedy="Give the former key back, or move journal and audit log aside together and begin anew",
+            )
 
     def _sqlite_path(self) -> Path:
         path = self.settings.journal.sqlite_path
@@ -141,6 +136,21 @@ class Wiring:
         key, warning = ensure_audit_key(self.settings)
         if warning:
             self._announce(warning)
+        return key
+
+    @cached_property
+    def audit_key_to_read(self) -> Secret:
+        """The audit key for commands that change nothing: none is made. Raises InvalidInput without one."""
+        beside = self._sqlite_path().parent / "audit.key"
+        begun = self._sqlite_path().exists() or beside.exists()
+        if not self.settings.audit_key.configured and not begun:
+            raise InvalidInput(
+                f"There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at {beside}",
+                then="Nothing was read, because nothing can be told without it",
+                remedy="Name the journal of the rotator you mean with --journal, or set ROTATOR_AUDIT_KEY_FILE",
+            )
+        key = self.audit_key
+        self._check_key(self.journal_to_read, key)
         return key
 
     @cached_property
@@ -173,22 +183,34 @@ class Wiring:
 
     @cached_property
     def limiter(self) -> Limiter:
-        from rotator.provider.limits import JournalLimiter  # noqa: PLC0415
+        from rotator.provider.limits import RateLimits  # noqa: PLC0415
 
-        return JournalLimiter(self.journal, self.clock, rotate_limit=self.settings.rotate_limit)
+        return RateLimits(self.journal, self.clock, rotate_limit=self.settings.rotate_limit)
 
     @cached_property
     def provider(self) -> Provider:
         with self._lock:
-            from rotator.provider.lettermint import LettermintProvider  # noqa: PLC0415  # httpx
+            return self._make_provider(self.limiter)
 
-            return LettermintProvider(
-                self.settings.api_url,
-                self.settings.team_token,
-                self.limiter,
-                self.clock,
-                call_timeout=self.settings.call_timeout,
-            )
+    @cached_property
+    def provider_to_read(self) -> Provider:
+        """The provider for commands that change nothing: asking it makes no journal."""
+        from rotator.provider.limits import RateLimits  # noqa: PLC0415
+
+        limits = RateLimits(self.journal_to_read, self.clock, rotate_limit=self.settings.rotate_limit)
+        return self._make_provider(limits)
+
+    def _make_provider(self, limiter: Limiter) -> Provider:
+        from rotator.provider.credential import TeamCredential  # noqa: PLC0415
+        from rotator.provider.lettermint import LettermintProvider  # noqa: PLC0415  # httpx
+
+        return LettermintProvider(
+            self.settings.api_url,
+            TeamCredential(self.settings.team_token.get),
+            limiter,
+            self.clock,
+            call_timeout=self.settings.call_timeout,
+        )
 
     def destination(self, spec: DestinationSpec) -> Destination:
         """The destination of a spec; one object per place, so that its client is shared."""

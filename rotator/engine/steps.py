@@ -30,7 +30,7 @@ def verify(context: Context) -> StepResult:
     results = tuple(_verify_with(context, verifier, token) for verifier in context.verifiers)
     context.save(verified=results)
     failed = [result for result in results if not result.ok]
-    if _minted_after_us(context):
+    if _minted_after_us(context) or (failed and _killed_by_our_own(context, token)):
         return _superseded(context)
     if not failed:
         context.ledger.settle(context.policy.name, ("verification-failed",))
@@ -107,9 +107,23 @@ def _minted_after_us(context: Context) -> bool:
         return True
 
 
+def _killed_by_our_own(context: Context, token: Secret) -> bool:
+    """Whether an earlier unclear call of this rotation explains that the new token is refused.
+
+    The provider's times have whole seconds, so two mints within one second look like one.
+    """
+    if context.rotation.mints < 2:
+        return False
+    try:
+        return context.provider.ping(token) is PingAnswer.DEAD
+    except Unreachable:
+        return False
+
+
 def _superseded(context: Context) -> StepResult:
     """Somebody minted after our mint: a late call of our own, or somebody else."""
-    if context.rotation.mints > 1:
+    again = sum(step.outcome is StepOutcome.UNCLEAR for step in context.rotation.steps)
+    if context.rotation.mints > 1 and again < context.timings.mints:
         # One of our own unclear calls was executed after all, later than its deadline.
         context.say("an earlier call was executed late and killed the new token: minting again")
         context.audit("token.superseded", fingerprint=context.rotation.new_fingerprint, own=True)

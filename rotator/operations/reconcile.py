@@ -44,9 +44,7 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
     """Looks at everything and changes nothing."""
     found = _Findings()
     _ask_provider(ports, policy, found)
-    unfinished = next(
-        (r for r in ports.journal.unfinished(policy.project) if r.policy == policy.name), None
-    )
+    unfinished = next((r for r in ports.journal.unfinished(policy.project) if r.policy == policy.name), None)
     alive = _ask_destinations(ports, policy, found)
     if unfinished is not None:
         found.facts.append(
@@ -100,7 +98,9 @@ def _ask_destinations(ports: Ports, policy: Policy, found: _Findings) -> dict[st
         if first is None:
             first = value
         elif value != first:
-            found.facts.append(f"{destination.describe()} does not hold the authoritative destination's token")
+            found.facts.append(
+                f"{destination.describe()} does not hold the authoritative destination's token"
+            )
     return alive
 
 
@@ -130,5 +130,8 @@ def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tu
     if found.unknown:
         return "wait", "not everything could be asked: " + "; ".join(found.unknown)
     if any(value is False for value in alive.values()):
-        return "wait", "a destination other than the authoritative one holds a dead token; it is never minted for"
+        return (
+            "wait",
+            "a destination other than the authoritative one holds a dead token; it is never minted for",
+        )
     return "none", "readers hold a living token and nothing is unfinished"

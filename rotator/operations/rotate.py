@@ -11,7 +11,8 @@ from rotator.engine.runner import Ports, Runner
 from rotator.errors import Busy, RotatorError, combine_exit_codes, exit_code_of
 from rotator.interrupt import Stop
 from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, Trigger
-from rotator.planner import most_overdue_first
+from rotator.planner import Facts, anchor_from, decide, most_overdue_first
+from rotator.policies.schedule import NextCron
 
 # Work waits for the network, and the provider's rate limit allows few mints anyway.
 _SIDE_BY_SIDE = 8
@@ -65,20 +66,11 @@ def rotate(runner: Runner, policies: Iterable[Policy], trigger: Trigger, reason:
     return gathered.outcome()
 
 
-@dataclass(frozen=True)
-class Due:
-    """A policy with what the provider said and what follows from it."""
-
-    policy: Policy
-    facts: ProjectFacts
-    decision: Decision
-
-
 def run(
     runner: Runner,
     ports: Ports,
     policies: tuple[Policy, ...],
-    decide: Callable[[Policy, ProjectFacts], Decision],
+    next_cron: NextCron,
     stop: Stop,
 ) -> Outcome:
     """One shot: takes up what is unfinished, then rotates what is due. Never waits for a drain."""
@@ -86,11 +78,8 @@ def run(
     unfinished = unfinished_of(ports.journal, policies, ports.from_snapshot)
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
-    due = _gather_due(ports, (p for p in policies if p.name not in taken_up), decide, stop, gathered)
-    jobs = {
-        entry.policy.name: _job(runner, entry.policy, Trigger.SCHEDULE, entry.decision.reason)
-        for entry in due
-    }
+    due = _gather_due(ports, (p for p in policies if p.name not in taken_up), next_cron, stop, gathered)
+    jobs = {policy.name: _job(runner, policy, Trigger.SCHEDULE, decision.reason) for policy, decision in due}
     for name, result in _side_by_side(jobs):
         if isinstance(result, Busy):
             gathered.notes.append(f"{name}: passed over: {result.happened}.")
@@ -132,13 +121,13 @@ def _orphan(ports: Ports, rotation: Rotation, gathered: _Gathered) -> None:
 def _gather_due(
     ports: Ports,
     policies: Iterable[Policy],
-    decide: Callable[[Policy, ProjectFacts], Decision],
+    next_cron: NextCron,
     stop: Stop,
     gathered: _Gathered,
-) -> list[Due]:
+) -> list[tuple[Policy, Decision]]:
     holds = ports.journal.holds()
     gone = {a.policy for a in ports.journal.attentions() if a.code == "endpoint-gone"}
-    due: list[Due] = []
+    due: list[tuple[tuple[Policy, Decision], Decision]] = []
     for policy in policies:
         stop.check()
         if policy.name in holds:
@@ -148,11 +137,12 @@ def _gather_due(
             continue
         try:
             facts = ports.provider.project(policy.project)
+            _remember(ports, facts)
+            known = Facts(anchor_from(facts.token_generated_at), next_cron)
         except RotatorError as error:
             gathered.fail(policy.name, error)
             continue
-        _remember(ports, facts)
-        decision = decide(policy, facts)
+        decision = decide(policy, known, ports.clock.now())
         if not decision.due:
             continue
         if policy.name in gone:
@@ -162,8 +152,8 @@ def _gather_due(
             )
             gathered.codes.append(4)
             continue
-        due.append(Due(policy, facts, decision))
-    return sorted(due, key=lambda entry: most_overdue_first(entry.decision))
+        due.append(((policy, decision), decision))
+    return most_overdue_first(due)
 
 
 def _remember(ports: Ports, facts: ProjectFacts) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 
-from rotator.clock import Clock, parse_rfc3339
+from rotator.clock import Clock
 from rotator.engine.states import past_no_return
+from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Strategy
+from rotator.model import Attention, Decision, Policy, Rotation, State, Strategy
+from rotator.planner import Facts, anchor_from, decide
+from rotator.policies.schedule import NextCron
 from rotator.provider.base import Provider
 from rotator.views import PolicyStatus
 
@@ -23,7 +26,7 @@ def statuses(
     journal: Journal,
     clock: Clock,
     policies: Iterable[Policy],
-    decide: Callable[[Policy, ProjectFacts], Decision],
+    next_cron: NextCron,
 ) -> list[PolicyStatus]:
     """One entry per policy, in the order given."""
     attention: dict[str, list[Attention]] = {}
@@ -36,7 +39,7 @@ def statuses(
             journal,
             clock.now(),
             policy,
-            decide,
+            next_cron,
             tuple(attention.get(policy.name, ())),
             open_rotations.get(policy.name),
             held=policy.name in held,
@@ -49,16 +52,24 @@ def _status(
     journal: Journal,
     now: datetime,
     policy: Policy,
-    decide: Callable[[Policy, ProjectFacts], Decision],
+    next_cron: NextCron,
     attention: tuple[Attention, ...],
     unfinished: Rotation | None,
     *,
     held: bool,
 ) -> PolicyStatus:
     remembered = journal.project_facts(policy.project)
-    facts = remembered[0] if remembered else None
-    decision = decide(policy, facts) if facts else None
-    generated = _generated_at(facts)
+    decision: Decision | None = None
+    generated: datetime | None = None
+    reason = "the provider was not asked yet; `--refresh` asks it"
+    if remembered is not None:
+        try:
+            generated = anchor_from(remembered[0].token_generated_at)
+            known = Facts(generated, next_cron, held=held, unfinished=unfinished is not None)
+            decision = decide(policy, known, now)
+            reason = decision.reason
+        except RotatorError as error:
+            reason = error.happened
     last = next(iter(journal.rotations(policy.name, limit=1)), None)
     return PolicyStatus(
         name=policy.name,
@@ -70,7 +81,7 @@ def _status(
         age_seconds=round((now - generated).total_seconds(), 3) if generated else None,
         next_due_at=decision.due_at if decision else None,
         overdue=bool(decision and decision.overdue),
-        reason=decision.reason if decision else "the provider was not asked yet; `--refresh` asks it",
+        reason=reason,
         last_outcome=last.state.value if last else None,
         last_outage=last.outage if last else None,
         rotation=unfinished,
@@ -99,16 +110,3 @@ def _state(
     if decision.overdue:
         return "overdue"
     return "due" if decision.due else "ok"
-
-
-def _generated_at(facts: ProjectFacts | None) -> datetime | None:
-    if facts is None or facts.token_generated_at is None:
-        return None
-    try:
-        return parse_rfc3339(facts.token_generated_at)
-    except ValueError:
-        # The provider documents RFC 3339; a time without an offset is taken as UTC, anything else as none.
-        try:
-            return datetime.fromisoformat(facts.token_generated_at).replace(tzinfo=UTC)
-        except ValueError:
-            return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import logging
+import queue
 import ssl
 import subprocess
 import sys
@@ -182,12 +183,28 @@ def test_redirects_are_answers(client, peer, status):
     assert elsewhere.seen == []
 
 
-def test_no_cookies_and_no_kept_connection(client, peer):
-    """A cookie that was set is not sent back, and each call has a connection of its own."""
+def test_no_cookies(client, peer):
+    """A cookie that was set is not sent back."""
     server = peer(answer(200, b"1", {"Set-Cookie": "session=abc; Path=/"}), answer(200, b"2"))
     assert client.call("GET", server.url).body == b"1"
     assert client.call("GET", server.url).body == b"2"
     assert "cookie" not in server.seen[1].headers
+
+
+def test_no_connection_is_kept(client, peer):
+    """A connection that could be kept is ended by us with its first answer."""
+    after = queue.Queue()
+
+    def keeping(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.settimeout(1)
+        try:
+            after.put(connection.recv(1))
+        except TimeoutError:
+            after.put("still open")
+
+    assert client.call("GET", peer(keeping).url).body == b"ok"
+    assert after.get(timeout=5) == b""
 
 
 def test_netrc_is_not_used(client, peer, tmp_path, monkeypatch):
@@ -435,12 +452,15 @@ def test_tls_with_a_trusted_certificate(clock, peer, tls_files, monkeypatch):
 def test_no_token_in_logs_or_tracebacks(clock, peer, reply, caplog):
     """With every logger at DEBUG, and in tracebacks that show local variables, no form of the token
     and no query of a URL appears."""
+    server = peer(answer(200), reply)
+    client = quick(clock)
+    client.call("GET", server.url)
+    # Somebody turns everything on after the client was made.
     for name in ("", "httpx", "httpcore", "httpcore.http11", "httpcore.connection"):
         caplog.set_level(logging.DEBUG, logger=name)
-    server = peer(reply)
     shown = [""]
     try:
-        quick(clock).call("GET", f"{server.url}?cursor=confidential", credential=CREDENTIAL)
+        client.call("GET", f"{server.url}?cursor=confidential", credential=CREDENTIAL)
     except NoAnswer as error:
         shown += [str(error), repr(error), repr(error.__context__), repr(error.__cause__), repr(vars(error))]
         shown += traceback.TracebackException.from_exception(error, capture_locals=True).format()
@@ -448,7 +468,7 @@ def test_no_token_in_logs_or_tracebacks(clock, peer, reply, caplog):
     for form in (TOKEN, quote(TOKEN, safe=""), base64.b64encode(TOKEN.encode()).decode().rstrip("=")):
         assert form not in seen
     assert "confidential" not in caplog.text
-    assert server.seen[0].headers["x-lettermint-token"] == TOKEN
+    assert server.seen[1].headers["x-lettermint-token"] == TOKEN
 
 
 def test_httpx_is_not_loaded_early():

@@ -55,8 +55,9 @@ def _read_boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        # No such file outside Linux: the moment of boot names the boot well enough.
-        return f"booted-{int(time.time() - time.monotonic())}"
+        # A sandbox without that file: the moment of boot names the boot well enough. By the boot clock,
+        # because the monotonic one stands still in suspend and would name a new boot after each.
+        return f"booted-{int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME))}"
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,15 @@ class Instant:
 
 
 def rfc3339(moment: datetime) -> str:
-    """UTC with milliseconds, the form of every time in JSON."""
+    """UTC with milliseconds, the form of every time in JSON. Raises ValueError for a naive time."""
+    if moment.tzinfo is None:
+        raise ValueError(f"time without an offset: {moment!r}")
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_rfc3339(text: str) -> datetime:
     """Reads any RFC 3339 time; raises ValueError for one without an offset."""
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows "t" and "z"
     if moment.tzinfo is None:
         raise ValueError(f"time without an offset: {text!r}")
     return moment.astimezone(UTC)

@@ -50,7 +50,7 @@ class RotatorError(Exception):
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+    return text if text.endswith((".", "!", "?", ":", "\n")) else f"{text}."
 
 
 class InvalidInput(RotatorError):

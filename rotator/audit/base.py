@@ -10,9 +10,40 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Protocol
 
+from rotator.errors import AuditUnavailable, InvalidInput
+
 EVENT: Final = re.compile(r"[a-z]+(?:-[a-z]+)*\.[a-z]+(?:-[a-z]+)*(?:\.(?:intent|outcome))?")
+
+
+class AuditMisconfigured(InvalidInput, AuditUnavailable):
+    """The audit log cannot be where the settings put it: no permission, no folder, no regular file.
+    Exit code 2."""
+
+    retryable = False
+    code = "audit-settings"
+
+
+class AuditBroken(AuditUnavailable):
+    """The log is not the one whose end the journal remembers: gone, cut, or its end was changed.
+
+    Nothing is appended, because a chain that begins anew without a word proves nothing. Exit code 4.
+    """
+
+    exit_code = 4
+    retryable = False
+    code = "audit-broken"
+
+
+def unreadable(path: Path, error: OSError) -> AuditUnavailable:
+    """The error for a log that cannot be read."""
+    kind = AuditMisconfigured if isinstance(error, PermissionError | IsADirectoryError) else AuditUnavailable
+    return kind(
+        f"The audit log {path} cannot be read: {error.strerror}",
+        remedy="ROTATOR_AUDIT_LOG must name a file that this user may read",
+    )
 
 
 @dataclass(frozen=True)
@@ -60,5 +91,6 @@ class Audit(Protocol):
         ...
 
     def check_writable(self) -> None:
-        """Raises AuditUnavailable if an event could not be recorded now. Writes nothing."""
+        """Raises AuditUnavailable if an event could not be recorded now; AuditMisconfigured and AuditBroken
+        are kinds of it. Writes nothing."""
         ...

@@ -248,7 +248,8 @@ class SqliteFile:
             self._roll_back(connection)
             raise
         self.created = before == 0
-        log.info("journal schema is now %d (it was %d)", self._migrations[-1].number, before)
+        if before:
+            log.info("journal schema is now %d (it was %d)", self._migrations[-1].number, before)
 
     def _misconfigured(self, what: str, remedy: str) -> JournalMisconfigured:
         return JournalMisconfigured(f"{self.where} {what}", then="Nothing was changed", remedy=remedy)

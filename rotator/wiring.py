@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -59,8 +60,18 @@ class Wiring:
         self._unwritten = unwritten
         self._command = command
         self._lock = threading.RLock()
+        self._closing = ExitStack()
         self._destinations: dict[str, Destination] = {}
         self._verifiers: dict[VerifySpec, Verifier] = {}
+
+    def close(self) -> None:
+        """Ends what was opened. Harmless when repeated; nothing may be used afterwards."""
+        self._closing.close()
+
+    @cached_property
+    def person(self) -> str:
+        """Who runs this process, for the record."""
+        return f"{_user()}@{socket.gethostname()}"
 
     # policies
 
@@ -91,6 +102,7 @@ class Wiring:
 
             key = self.audit_key  # first: it is made beside a journal that does not exist yet
             journal = SqliteJournal.open(self._sqlite_path(), self.clock, create=True)
+            self._closing.callback(journal.close)
             if journal.created:
                 self._announce(
                     f"A new journal was made at {self.settings.journal.shown}; what came before it is unknown to it."
@@ -108,8 +120,11 @@ class Wiring:
         path = self._sqlite_path()
         if not path.exists():
             self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
-            return SqliteJournal.in_memory(self.clock)
-        return SqliteJournal.open(path, self.clock, create=False)
+            journal = SqliteJournal.in_memory(self.clock)
+        else:
+            journal = SqliteJournal.open(path, self.clock, create=False)
+        self._closing.callback(journal.close)
+        return journal
 
     def _check_key(self, journal: Journal, key: Secret) -> None:
         if journal.key_check() not in (None, key_check(key)):
@@ -204,13 +219,15 @@ class Wiring:
         from rotator.provider.credential import TeamCredential  # noqa: PLC0415
         from rotator.provider.lettermint import LettermintProvider  # noqa: PLC0415  # httpx
 
-        return LettermintProvider(
+        provider = LettermintProvider(
             self.settings.api_url,
             TeamCredential(self.settings.team_token.get),
             limiter,
             self.clock,
             call_timeout=self.settings.call_timeout,
         )
+        self._closing.callback(provider.close)
+        return provider
 
     def destination(self, spec: DestinationSpec) -> Destination:
         """The destination of a spec; one object per place, so that its client is shared."""

@@ -163,9 +163,7 @@ def _kill(scene: Scene, teller: Teller) -> None:
     )
     teller.check(scene.simulator.is_alive(scene.stored), "the stored token lives")
     again = scene.rotator("run")
-    teller.check(
-        again.code == 0 and again.output.get("rotations") == [], "one more run finds nothing to do"
-    )
+    teller.check(again.code == 0 and again.output.get("rotations") == [], "one more run finds nothing to do")
 
 
 def _evidence(scene: Scene, teller: Teller) -> None:

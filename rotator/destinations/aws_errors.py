@@ -55,7 +55,13 @@ _CREDENTIAL: Final = frozenset(
         "AuthFailure",
     }
 )
-_NEXT: Final = "Whether the call was executed is not known; repeating it is safe"
+_READS: Final = ("Get", "Describe", "List")
+
+
+def _then(action: str) -> str:
+    if action.rpartition(":")[2].startswith(_READS):
+        return "Nothing was changed; repeating it is safe"
+    return "Whether the call was executed is not known; repeating it is safe"
 
 
 def is_credential_problem(code: str, status: int) -> bool:
@@ -71,7 +77,7 @@ def explain(*, action: str, where: str, code: str, status: int, message: str) ->
     """Our error for an error answer of AWS. `message` is looked at for two fixed words, never quoted."""
     said = f"AWS answered {action} on {where} with {code}"
     if code in _THROTTLED or status == 429:
-        return Unreachable(f"{said}: too many requests", then=_NEXT, remedy="Try again in a minute")
+        return Unreachable(f"{said}: too many requests", then=_then(action), remedy="Try again in a minute")
     if is_credential_problem(code, status):
         return CredentialRejected(
             f"{said}: it does not accept our credentials",
@@ -87,7 +93,7 @@ def explain(*, action: str, where: str, code: str, status: int, message: str) ->
             remedy=f"Allow {needed} to the identity that `rotator doctor` shows",
         )
     if code in _SERVER or status >= 500:
-        return Unreachable(said, then=_NEXT, remedy="Try again; look at the AWS Health Dashboard if it lasts")
+        return Unreachable(said, then=_then(action), remedy="Try again; look at the AWS Health Dashboard if it lasts")
     why, remedy = _refusal(code, message)
     return DestinationRefused(f"{said}: {why}", then="Nothing was changed", remedy=remedy)
 
@@ -96,7 +102,7 @@ def no_answer(*, action: str, where: str, kind: str) -> RotatorError:
     """Our error for a connection that failed or an answer that got lost, after boto3's own repeats."""
     return Unreachable(
         f"{action} on {where} got no answer ({kind})",
-        then=_NEXT,
+        then=_then(action),
         remedy="Check the network, proxy and VPC endpoint between here and AWS",
     )
 

@@ -119,10 +119,13 @@ class FileDestination:
             self._promote(folder, self._stage(folder, token, rotation, base), base)
 
     def discard(self) -> None:
-        if self._sidecar().pending is None:
+        if not self._path().parent.is_dir():
             return  # before the lock: a folder that is not there holds nothing staged
+        # Taking the lock also removes what a writer that died left behind.
         with durable_file.locked_folder(self._path(), self._clock, self._where) as folder:
-            self._note(folder, _Sidecar(former=self._sidecar().former))
+            sidecar = self._sidecar()
+            if sidecar.pending is not None:
+                self._note(folder, _Sidecar(former=sidecar.former))
 
     def _stage(self, folder: Folder, token: Secret, rotation: str, base: Reading) -> Staged:
         version = write_id(

@@ -212,6 +212,7 @@ def _recovered(context: Context) -> bool:
     served_after, served = intent.sent, context.instant()
     if not finding.current:
         served_after, served = publish(context, finding.token, context.authoritative.read())
+    _tidy(context)
     _record_published(
         context,
         finding.token,
@@ -221,6 +222,15 @@ def _recovered(context: Context) -> bool:
         generated_at=context.provider.project(intent.project).token_generated_at,
     )
     return True
+
+
+def _tidy(context: Context) -> None:
+    """An interrupted publish may have left its staged copy behind, although the token is current."""
+    for destination in context.destinations.values():
+        try:
+            destination.discard()
+        except RotatorError as error:
+            context.say(f"{destination.describe()} keeps a staged copy for now: {error.happened}")
 
 
 def _record_published(

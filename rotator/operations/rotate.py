@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from rotator.engine.recovery import Unfinished, unfinished_of
 from rotator.engine.runner import Ports, Runner
-from rotator.errors import Busy, RotatorError, combine_exit_codes, exit_code_of
+from rotator.errors import Busy, Interrupted, RotatorError, combine_exit_codes, exit_code_of
 from rotator.interrupt import Stop
 from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, Trigger
 from rotator.planner import Facts, anchor_from, decide, most_overdue_first
@@ -78,7 +78,13 @@ def run(
     unfinished = unfinished_of(ports.journal, policies, ports.from_snapshot)
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
-    due = _gather_due(ports, (p for p in policies if p.name not in taken_up), next_cron, stop, gathered)
+    try:
+        due = _gather_due(ports, (p for p in policies if p.name not in taken_up), next_cron, stop, gathered)
+    except Interrupted as error:
+        # What was taken up before is told all the same.
+        gathered.notes.append(str(error))
+        gathered.codes.append(exit_code_of(error))
+        return gathered.outcome()
     jobs = {policy.name: _job(runner, policy, Trigger.SCHEDULE, decision.reason) for policy, decision in due}
     for name, result in _side_by_side(jobs):
         if isinstance(result, Busy):

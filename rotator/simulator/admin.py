@@ -37,8 +37,8 @@ class Admin:
             ),
             ("POST", "projects"): self._add_project,
             ("POST", "domains"): lambda _q, _id, body: {"id": self._simulator.add_domain(**body)},
-            ("POST", "projects/*/tokens"): lambda _q, project, body: self._token(
-                self._simulator.add_token(project, **body)
+            ("POST", "projects/*/tokens"): lambda _q, project, _b: self._token(
+                self._simulator.add_token(project)
             ),
             ("POST", "projects/*/regenerate"): lambda _q, project, _b: self._token(
                 self._simulator.regenerate(project)
@@ -51,6 +51,9 @@ class Admin:
                 "sends": [message_json(one) for one in self._simulator.sends(project)]
             },
             ("POST", "tokens/revoke"): lambda _q, _id, body: self._simulator.revoke(Secret(body["token"])),
+            ("POST", "tokens/restrict"): lambda _q, _id, body: self._simulator.restrict(
+                Secret(body["token"]), body["allowed_ips"]
+            ),
             ("POST", "tokens/alive"): lambda _q, _id, body: {
                 "alive": self._simulator.is_alive(Secret(body["token"]))
             },

@@ -212,7 +212,7 @@ class Simulator:
             self._world.domains[made.id] = made
             return made.id
 
-    def add_token(self, project_id: str, *, allowed_ips: Iterable[str] | None = None) -> Secret:
+    def add_token(self, project_id: str) -> Secret:
         """A token made in the dashboard; rotate-token leaves it alone."""
         with self._world.lock:
             now = self._service.settle()
@@ -220,7 +220,6 @@ class Simulator:
             token = self._world.new_project_token(
                 project.id, Kind.DASHBOARD, short=project.short_token, alive_from=now.boot
             )
-            token.allowed_ips = None if allowed_ips is None else frozenset(allowed_ips)
             return Secret(token.text)
 
     # --- what people do in the dashboard, and consumers elsewhere ---------------------------------
@@ -229,6 +228,12 @@ class Simulator:
         """Kills a token of any kind, the original included."""
         with self._world.lock:
             self._token(token).kill(self._service.settle().boot)
+
+    def restrict(self, token: Secret, allowed_ips: Iterable[str] | None) -> None:
+        """Binds a token of any kind to addresses (403 from elsewhere); None frees it again."""
+        with self._world.lock:
+            self._service.settle()
+            self._token(token).allowed_ips = None if allowed_ips is None else frozenset(allowed_ips)
 
     def regenerate(self, project_id: str) -> Secret:
         """Somebody presses Regenerate: a mint that no intent of ours announced."""
@@ -287,7 +292,8 @@ class Simulator:
     def _team(self, team: Secret | str | None) -> Team:
         if isinstance(team, Secret):
             team = self._team_of(self._token(team))
-        found = self._world.teams.get(team) if team else next(iter(self._world.teams.values()), None)
+        first = next(iter(self._world.teams.values()), None)
+        found = first if team is None else self._world.teams.get(team)
         if found is None:
             raise ValueError("there is no such team; make one with add_team")
         return found

@@ -169,5 +169,3 @@ def outage_seen(bench: Bench, rotation: Rotation) -> float:
     mint = bench.simulator.mints(bench.project)[-1]
     assert rotation.served is not None
     return mint.old_dead_from.seconds_until(rotation.served)
-
-

@@ -135,7 +135,9 @@ def test_dead_stored_token_is_repaired_when_the_policy_says_so(make_bench: Calla
 
 def test_foreign_value_is_refused(bench: Bench) -> None:
     """Something that is no token at the place is not overwritten."""
-    bench.secret_file.write_text(json.dumps({"other": "kept-as-it-is", "token": "not ours"}), encoding="utf-8")
+    bench.secret_file.write_text(
+        json.dumps({"other": "kept-as-it-is", "token": "not ours"}), encoding="utf-8"
+    )
     before = bench.secret_file.read_bytes()
     rotation = bench.rotate()
     assert rotation.state is State.REFUSED

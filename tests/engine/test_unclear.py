@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -273,7 +272,7 @@ def test_audit_lost_after_the_mint_does_not_delay_the_publish(bench: Bench) -> N
 
     def break_audit(project: str) -> object:
         minted = real(project)
-        os.rename(bench.settings.audit_log, kept)
+        bench.settings.audit_log.rename(kept)
         bench.settings.audit_log.mkdir()
         return minted
 
@@ -285,7 +284,7 @@ def test_audit_lost_after_the_mint_does_not_delay_the_publish(bench: Bench) -> N
     assert {event.event for event in bench.unwritten} >= {"mint.token.outcome", "publish.destination.outcome"}
     bench.assert_served()
     bench.settings.audit_log.rmdir()
-    os.rename(kept, bench.settings.audit_log)
+    kept.rename(bench.settings.audit_log)
     bench.new_process()
     assert bench.runner.resume(rotation).state is State.COMPLETED
     bench.assert_audit_holds()

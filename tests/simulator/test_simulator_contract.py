@@ -61,7 +61,8 @@ def conflict(scene: Scene) -> Reply:
 
 
 def restricted(scene: Scene) -> Reply:
-    return scene.send(scene.simulator.add_token(scene.id, allowed_ips=["192.0.2.1"]))
+    scene.simulator.restrict(scene.token, ["192.0.2.1"])
+    return scene.send()
 
 
 def over_limit(scene: Scene) -> Reply:

@@ -26,9 +26,15 @@ def test_a_world_made_over_http(clock: FakeClock) -> None:
     """Teams, tokens, projects and domains made over the admin paths behave as those made in Python."""
     with lettermint(clock) as simulator:
         url = simulator.admin_url
+        simulator.add_team("First")
         team = admin(url, "POST", "teams", {"name": "Remote"})
         project = admin(url, "POST", "projects", {"name": "One", "team": team["team"], "short_token": True})
-        admin(url, "POST", "domains", {"domain": "example.com", "projects": [project["id"]]})
+        admin(
+            url,
+            "POST",
+            "domains",
+            {"domain": "example.com", "team": team["team"], "projects": [project["id"]]},
+        )
         bridge = Secret(admin(url, "POST", f"projects/{project['id']}/tokens", {})["token"])
         reader = admin(url, "POST", "team-tokens", {"team": team["team"], "abilities": ["read:team"]})
         admin(url, "POST", f"projects/{project['id']}/use", {"ip": "192.0.2.9"})
@@ -37,7 +43,7 @@ def test_a_world_made_over_http(clock: FakeClock) -> None:
         assert not simulator.is_alive(Secret(project["token"]))
         assert simulator.is_alive(bridge)
         assert simulator.is_alive(regenerated)
-        assert team["team"] == reader["team"] == project["team"]
+        assert simulator.team_of(bridge) == team["team"] == reader["team"] == project["team"]
         assert Api(simulator, bridge)("POST", "/send", MAIL).status == 202
 
 
@@ -70,6 +76,15 @@ def test_revoking_over_http(scene: Scene) -> None:
     assert scene.ping(scene.token) == 401
 
 
+def test_restricting_over_http(scene: Scene) -> None:
+    """A token is bound to addresses and freed again."""
+    token = scene.token.reveal()
+
+    for allowed, status in ((["192.0.2.1"], 403), (None, 200)):
+        admin(scene.simulator.admin_url, "POST", "tokens/restrict", {"token": token, "allowed_ips": allowed})
+        assert scene.ping(scene.token) == status
+
+
 def test_faults_over_http(scene: Scene) -> None:
     """Faults are set, listed with what is left of them, removed and cleared."""
     url = scene.simulator.admin_url
@@ -100,6 +115,7 @@ def test_faults_over_http(scene: Scene) -> None:
         ("POST", "teams", {"colour": "red"}, 422),
         ("POST", "teams", [], 422),
         ("POST", "projects", {"team": "none"}, 422),
+        ("POST", "projects", {"team": ""}, 422),
         ("POST", "projects", {"delivery_mode": "paused"}, 422),
         ("GET", "projects/none/mints", None, 422),
         ("POST", "tokens/revoke", {}, 422),
@@ -125,7 +141,7 @@ def test_admin_calls_leave_no_trace(scene: Scene) -> None:
 
 
 def test_a_connection_is_kept_alive(scene: Scene) -> None:
-    """Several requests go over one connection, with small answers sent at once."""
+    """Several requests go over one connection."""
     target = urlsplit(scene.simulator.url)
     connection = http.client.HTTPConnection(target.hostname, target.port, timeout=10)
     headers = {"x-lettermint-token": scene.token.reveal()}

@@ -99,6 +99,15 @@ def test_page_urls_lead_on(scene: Scene) -> None:
     assert [item["name"] for item in scene.team("GET", path).json["data"]] == ["Project 2"]
 
 
+def test_ids_may_be_percent_encoded(scene: Scene) -> None:
+    """A path is decoded part by part: an encoded id is the same id, an encoded slash no separator."""
+    encoded = scene.id.replace("-", "%2D")
+
+    assert scene.team("GET", f"/projects/{encoded}").json["id"] == scene.id
+    assert scene.team("POST", f"/projects/{scene.id}%2Frotate-token").status == 405
+    assert scene.simulator.is_alive(scene.token)
+
+
 def test_search_and_teams_bound_a_list(scene: Scene) -> None:
     """`filter[search]` ignores case; another team's projects are not listed."""
     scene.simulator.add_project("Foreign project", team=scene.simulator.add_team("Other"))

@@ -114,11 +114,26 @@ def test_no_token_at_all(scene: Scene) -> None:
 
 
 def test_a_restricted_token_is_forbidden_from_elsewhere(scene: Scene) -> None:
-    """A token bound to other addresses is a 403, bound to ours it works; a mint keeps the bond."""
-    elsewhere = scene.simulator.add_token(scene.id, allowed_ips=["192.0.2.1"])
-    here = scene.simulator.add_token(scene.id, allowed_ips=["127.0.0.1"])
+    """A token bound to other addresses is a 403, bound to ours or freed it works."""
+    scene.simulator.restrict(scene.token, ["192.0.2.1"])
+    assert (scene.ping(scene.token), scene.send().status) == (403, 403)
+    assert scene.simulator.is_alive(scene.token)
 
-    assert (scene.ping(elsewhere), scene.ping(here)) == (403, 200)
+    scene.simulator.restrict(scene.token, ["192.0.2.1", "127.0.0.1"])
+    assert scene.ping(scene.token) == 200
+
+    scene.simulator.restrict(scene.token, [])
+    assert scene.ping(scene.token) == 403
+    scene.simulator.restrict(scene.token, None)
+    assert scene.ping(scene.token) == 200
+
+
+def test_a_mint_keeps_the_restriction(scene: Scene) -> None:
+    """The new original is bound as the old one was; a dashboard token beside it is not."""
+    bridge = scene.simulator.add_token(scene.id)
+    scene.simulator.restrict(scene.token, ["192.0.2.1"])
+
+    assert (scene.ping(scene.new_token()), scene.ping(bridge)) == (403, 200)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Bears children: a warm, thread-free process that forks one for each command it is given.
+
+Starting Python and loading the libraries takes a second; a fork takes milliseconds. One JSON request
+per line on standard input, one JSON answer per line on standard output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+
+def warm_up() -> None:
+    """Loads whatever a child will need, and starts no thread doing so."""
+    import boto3  # noqa: F401, PLC0415
+    import botocore.httpsession  # noqa: F401, PLC0415
+    import httpx  # noqa: F401, PLC0415
+
+    import rotator  # noqa: PLC0415
+
+    for module in pkgutil.walk_packages(rotator.__path__, "rotator."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    from rotator.policies.load import check_policies  # noqa: PLC0415
+
+    check_policies([Path(rotator.__file__).parent.parent / "policies"])  # builds the parser's tables
+
+
+def child(request: dict[str, Any]) -> None:
+    """Becomes `rotator ARGV` with the request's environment, folder and files; never returns."""
+    code = 70
+    try:
+        os.environ.clear()
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        for path, descriptor in ((request["stdout"], 1), (request["stderr"], 2)):
+            target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.dup2(target, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.argv = ["rotator", *request["argv"]]
+        if request.get("trace"):
+            from tests.crash.trace import Tracer  # noqa: PLC0415
+
+            trace = request["trace"]
+            record = Path(trace["record"]) if trace.get("record") else None
+            Tracer(record, trace.get("kill_at", 0), trace.get("when", "before")).install()
+        if request.get("prepare"):
+            module, _, function = request["prepare"]["call"].partition(":")
+            getattr(importlib.import_module(module), function)(*request["prepare"].get("with", ()))
+        from rotator.__main__ import main  # noqa: PLC0415
+
+        main()
+        code = 0
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(done.code is not None)
+    except BaseException:  # noqa: BLE001  # a child must never return into the nursery's loop
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def reap(pid: int, patience: float) -> int | None:
+    """The exit code of a child, or None if it is still running when the patience (seconds) ends."""
+    give_up_at = time.monotonic() + patience
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > give_up_at:
+            return None
+        time.sleep(0.002)
+
+
+def tell(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def serve() -> None:
+    """Requests: a command to run (`wait` false: to start), or `{"reap": pid, "patience": seconds}`."""
+    warm_up()
+    tell({"ready": True})
+    for line in sys.stdin:
+        request = json.loads(line)
+        sys.stdout.flush()
+        if "reap" in request:
+            answer = {"pid": request["reap"], "code": reap(request["reap"], request["patience"])}
+        else:
+            pid = os.fork()
+            if pid == 0:
+                child(request)
+            code = None
+            if request.get("wait", True):
+                _, status = os.waitpid(pid, 0)
+                code = os.waitstatus_to_exitcode(status)
+            answer = {"pid": pid, "code": code}
+        tell(answer)
+
+
+if __name__ == "__main__":
+    serve()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rotator.audit.base import Audit, AuditEvent
+from rotator.audit.base import Audit, AuditBroken, AuditEvent
 from rotator.clock import Clock
 from rotator.destinations.base import Destination, DestinationFactory
 from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
@@ -338,6 +338,8 @@ def _attention_of(error: RotatorError, rotation: Rotation) -> str | None:
         return error.attention
     if isinstance(error, EndpointGone):
         return "endpoint-gone"
+    if isinstance(error, AuditBroken):
+        return "audit"
     if rotation.minted:
         return "verification-failed" if rotation.step == VERIFY.name else "unclear"
     return "token-dead" if past_no_return(rotation) else None

@@ -16,7 +16,7 @@ class Step:
 
     name: str
     reversible: bool
-    """Whether the rotation can still be given up after this step without readers noticing."""
+    """Whether what the step does can be taken back; what changes nothing for readers can."""
     does: str
     """For people, in `plan`."""
 
@@ -25,9 +25,9 @@ PREFLIGHT: Final = Step("preflight", reversible=True, does="prove that everythin
 MINT_PUBLISH: Final = Step(
     "mint+publish", reversible=False, does="mint; the old token dies; write the new one at once"
 )
-VERIFY: Final = Step("verify", reversible=False, does="use the new token as consumers do")
-PROVE_DEAD: Final = Step("prove-dead", reversible=False, does="present the old token and be refused")
-CLOSE: Final = Step("close", reversible=False, does="measure, record, give the lease back")
+VERIFY: Final = Step("verify", reversible=True, does="use the new token as consumers do")
+PROVE_DEAD: Final = Step("prove-dead", reversible=True, does="present the old token and be refused")
+CLOSE: Final = Step("close", reversible=True, does="measure, record, give the lease back")
 
 _STEPS: Final[Mapping[Strategy, tuple[Step, ...]]] = {
     Strategy.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, VERIFY, PROVE_DEAD, CLOSE),

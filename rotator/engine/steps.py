@@ -264,7 +264,9 @@ def _summary(context: Context) -> str:
     elif rotation.old_fingerprint is not None:
         parts.append("the old one could not be presented, so its death is not proved")
     if rotation.outage is not None:
-        parts.append(f"mail was out for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s")
+        parts.append(
+            f"the store held no living token for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s"
+        )
     return "; ".join(parts) + "."
 
 

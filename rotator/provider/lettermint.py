@@ -326,7 +326,9 @@ class LettermintProvider:
         return answer
 
     def _note(self, call: str, answer: Answer, kind: str | None) -> None:
-        level = logging.DEBUG if answer.status < 300 and call != "rotate-token" else logging.INFO
+        # A refused ping is an answer like any other: the proof of death and the negative control want it.
+        usual = answer.status < 300 or (call == "ping" and answer.status == 401)
+        level = logging.DEBUG if usual and call != "rotate-token" else logging.INFO
         found = answers.request_id(answer)
         log.log(
             level,

@@ -58,7 +58,8 @@ def run_demo(out: TextIO) -> int:
         teller.say()
         teller.say(f"A local Lettermint listens on {simulator.url}")
         teller.say("and keeps the rules of the real one: a mint is answered once, and the old")
-        teller.say(f"token dies with it. Its token is stored in orders.json, as {KEY}.")
+        teller.say("token dies with it. Its token is stored in orders.json, as")
+        teller.say(f"{KEY}.")
         for act in (_in_place, _lost_answer, _kill):
             act(scene, teller)
         _evidence(scene, teller)
@@ -133,7 +134,7 @@ def _lost_answer(scene: Scene, teller: Teller) -> None:
     teller.check(
         bool(outage),
         f"measured outage: between {outage.get('min', 0):.3f} and {outage.get('max', 0):.3f} s, "
-        "counted from the lost call",
+        "since the lost call",
     )
 
 

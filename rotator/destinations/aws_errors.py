@@ -90,7 +90,7 @@ def explain(*, action: str, where: str, code: str, status: int, message: str) ->
         return CredentialRejected(
             f"{said}: we may not do this",
             then="Nothing was changed",
-            remedy=f"Allow {needed} to the identity that `rotator doctor` shows",
+            remedy=f"Allow {needed} to the identity that `aws sts get-caller-identity` shows",
         )
     if code in _SERVER or status >= 500:
         return Unreachable(said, then=_then(action), remedy="Try again; look at the AWS Health Dashboard if it lasts")

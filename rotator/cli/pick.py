@@ -1,0 +1,66 @@
+"""Which policies a command means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rotator.errors import InvalidInput
+from rotator.policies.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from rotator.model import Policy
+
+
+def named(policies: Sequence[Policy], names: Iterable[str]) -> list[Policy]:
+    """The policies of these names, each once, in the order given. Raises InvalidInput."""
+    by_name = {policy.name: policy for policy in policies}
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
+        if name not in by_name:
+            raise unknown(name, by_name)
+    return [by_name[name] for name in wanted]
+
+
+def one(policies: Sequence[Policy], name: str) -> Policy:
+    """The policy of this name. Raises InvalidInput."""
+    return named(policies, [name])[0]
+
+
+def all_or_named(policies: Sequence[Policy], names: Sequence[str]) -> list[Policy]:
+    """Those named; all when none is."""
+    return named(policies, names) if names else list(policies)
+
+
+def labelled(policies: Sequence[Policy], wanted: Sequence[str]) -> list[Policy]:
+    """The policies that have every one of the labels (`name=value`). Raises InvalidInput if none has."""
+    pairs = []
+    for text in wanted:
+        label, separator, value = text.partition("=")
+        if not separator or not label:
+            raise InvalidInput(
+                f"-l {text} is not a label; accepted: LABEL=VALUE such as tier=prod",
+                then="Nothing was done",
+            )
+        pairs.append((label, value))
+    found = [p for p in policies if all(p.labels.get(label) == value for label, value in pairs)]
+    if not found:
+        known = sorted({f"{label}={value}" for p in policies for label, value in p.labels.items()})
+        raise InvalidInput(
+            f"No policy has the label{'' if len(pairs) == 1 else 's'} {', '.join(wanted)}",
+            then="Nothing was done",
+            remedy=f"Labels there are: {', '.join(known)}" if known else "No policy has any label",
+        )
+    return found
+
+
+def unknown(name: str, known: Iterable[str]) -> InvalidInput:
+    """The error for a name that no policy has."""
+    names = sorted(known)
+    return InvalidInput(
+        f"There is no policy {name}{did_you_mean(name, names)}",
+        then="Nothing was done",
+        remedy=f"Policies there are: {', '.join(names)}"
+        if 0 < len(names) <= 12
+        else "`rotator status` lists them",
+    )

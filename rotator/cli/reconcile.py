@@ -1,0 +1,104 @@
+"""`rotator reconcile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rotator.cli import ask, pick, signals
+from rotator.cli.output import emit, emit_json, say
+from rotator.cli.session import Session
+from rotator.errors import combine_exit_codes
+
+if TYPE_CHECKING:
+    from rotator.model import Policy, Rotation
+    from rotator.operations.reconcile import Reconciliation
+    from rotator.wiring import Wiring
+
+_QUESTIONS = {
+    "resume": "Finish rotation {rotation} of {policy}?",
+    "rotate": "Rotate {policy} now? The old token of project {project} dies at once.",
+}
+
+
+def reconcile(
+    session: Session,
+    policy: Annotated[str, typer.Argument(metavar="POLICY", hidden=True)],
+    yes: Annotated[bool, typer.Option("--yes", help="do the safe next thing without a question")] = False,
+) -> int:
+    """Say what is true, and do the one safe next thing.
+
+    Compares Lettermint, the stores and the journal. Asks before it changes anything; exit 4 while
+    something is left to do.
+    """
+    wiring = session.wiring("team_token")
+    chosen = _chosen(wiring, policy)
+    from rotator.operations import reconcile as operation  # noqa: PLC0415
+
+    finding = operation.reconcile(wiring.ports, chosen)
+    if not session.as_json:
+        emit(_card(finding))
+    possible = finding.action in _QUESTIONS
+    if not (possible and (yes or _agreed(session, chosen, finding))):
+        if session.as_json:
+            emit_json(finding.view())
+        if possible:
+            say("Nothing was changed; `--yes` does it.")
+        return 0 if finding.action == "none" else 4
+    done = _act(session, wiring, lambda: operation.act(wiring.runner, chosen, finding))
+    from rotator.cli import tables  # noqa: PLC0415
+    from rotator.views import rotations_view  # noqa: PLC0415
+
+    if session.as_json:
+        emit_json({**finding.view(), **rotations_view(done)})
+    else:
+        emit(f"\n{tables.rotations(done)}")
+    return combine_exit_codes([rotation.exit_code for rotation in done])
+
+
+def _chosen(wiring: Wiring, name: str) -> Policy:
+    """From the files; else, where its rotation is unfinished, as it was when that began."""
+    if name not in {one.name for one in wiring.policies}:
+        for rotation in wiring.journal_to_read.unfinished():
+            if rotation.policy == name:
+                say(f"{name} is in no policy file any more; its unfinished rotation remembers it.")
+                return wiring.ports.from_snapshot(rotation.snapshot)
+    return pick.one(wiring.policies, name)
+
+
+def _agreed(session: Session, policy: Policy, finding: Reconciliation) -> bool:
+    if not ask.someone_answers():
+        return False
+    if session.as_json:
+        say(_plain(finding))
+    rotation = finding.unfinished.id if finding.unfinished else ""
+    question = _QUESTIONS[finding.action]
+    return ask.confirmed(question.format(policy=policy.name, project=policy.project, rotation=rotation))
+
+
+def _act(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]]) -> list[Rotation]:
+    from rotator.cli.progress import watching  # noqa: PLC0415
+
+    with watching() as watcher, signals.stopping(wiring.stop, watcher.tell):
+        session.observer = watcher
+        return act()
+
+
+def _card(finding: Reconciliation) -> str:
+    from rotator.cli.render import card  # noqa: PLC0415
+
+    return card(finding.policy, "", _lines(finding))
+
+
+def _plain(finding: Reconciliation) -> str:
+    return "\n".join(f"{name:<8}  {text}" for name, text in _lines(finding))
+
+
+def _lines(finding: Reconciliation) -> list[tuple[str, str]]:
+    return [
+        *(("" if n else "true", text) for n, text in enumerate(finding.facts)),
+        *(("" if n else "unknown", text) for n, text in enumerate(finding.unknown)),
+        ("next", f"{finding.action}: {finding.why}"),
+    ]

@@ -1,0 +1,141 @@
+"""Draws tables and cards as text for standard output. The only module that knows rich's tables.
+
+Nothing is cut: what does not fit is wrapped, because a person may have to type it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rotator.cli.output import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+STYLES: Final = {
+    "ok": "green",
+    "completed": "green",
+    "done": "green",
+    "due": "yellow",
+    "overdue": "bold yellow",
+    "running": "cyan",
+    "draining": "cyan",
+    "held": "magenta",
+    "refused": "yellow",
+    "skipped": "dim",
+    "unclear": "bold yellow",
+    "failed": "bold red",
+    "needs-attention": "bold red",
+    "unknown": "dim",
+}
+"""How a word that stands for a state is shown. The word itself says it all; colour only repeats it."""
+
+
+_BELOW: Final = ">"
+"""Stands for a first cell that is on the line above. No name begins with it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    whole: bool = False
+    """Never wrapped, because it is short and of known length."""
+    right: bool = False
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, longest_first: int = 24) -> str:
+    """A table without lines, headed by the names of its columns.
+
+    A first cell of more than `longest_first` characters gets a line of its own, above its row: wrapped,
+    a name could not be copied.
+    """
+    from rich.table import Table  # noqa: PLC0415  # rich loads only where something is drawn
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        drawn.add_column(
+            column.name,
+            no_wrap=column.whole,
+            overflow="fold",
+            justify="right" if column.right else "left",
+        )
+    above: list[str] = []
+    for first, *others in rows:
+        if len(first) > longest_first:
+            above.append(clean(first))
+        drawn.add_row(word(_BELOW if len(first) > longest_first else first), *(word(cell) for cell in others))
+    lines: list[str] = []
+    for line in _drawn([drawn]).splitlines():
+        if line.startswith(_BELOW):
+            lines.append(above.pop(0))
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def card(title: str, state: str, lines: Iterable[tuple[str, str]]) -> str:
+    """A heading with a state, and below it names and texts; lines without a text are left out."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    body = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    body.add_column(no_wrap=True, style="dim")
+    body.add_column(overflow="fold")
+    for name, text in lines:
+        if text:
+            body.add_row(f"  {name}", Text(clean(text)))
+    heading = Text.assemble((clean(title), "bold"), "  " if state else "", word(state))
+    return _drawn([heading, body])
+
+
+def word(text: str) -> Text:
+    """A cell; in its colour if its first word stands for a state."""
+    from rich.text import Text  # noqa: PLC0415
+
+    return Text(clean(text), style=STYLES.get(text.partition(",")[0], ""))
+
+
+def _drawn(parts: Iterable[RenderableType]) -> str:
+    console = _console()
+    for part in parts:
+        console.print(part)
+    # Cells are padded to their column's width; at the end of a line nobody sees that, but copies it.
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]  # a StringIO, see below
+
+
+def _console() -> Console:
+    """Draws into memory, as wide and as colourful as standard output is."""
+    from rich.console import Console  # noqa: PLC0415
+
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    colours = sys.stdout.isatty() and not plain
+    return Console(
+        file=io.StringIO(),
+        force_terminal=colours,
+        no_color=not colours,
+        width=_width(),
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+    )
+
+
+def _width() -> int:
+    """Columns of the terminal; COLUMNS wins, and 80 is taken where there is none."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            continue
+    return 80

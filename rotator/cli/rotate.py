@@ -1,0 +1,130 @@
+"""`rotator rotate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rotator.cli import ask, pick, signals, words
+from rotator.cli.output import say
+from rotator.cli.session import Session
+from rotator.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from rotator.model import Policy
+    from rotator.operations.plan import Planned
+    from rotator.settings import Settings
+    from rotator.wiring import Wiring
+
+
+def rotate(
+    session: Session,
+    policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("-l", "--label", metavar="LABEL=VALUE", help="policies with this label; all of several"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every policy")] = False,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")] = False,
+    no_wait: Annotated[  # noqa: ARG001  # a drain is what it would not wait for, and in-place has none
+        bool, typer.Option("--no-wait", help="return when a rotation rests in a drain (in-place has none)")
+    ] = False,
+) -> int:
+    """Rotate policies now, due or not.
+
+    Names them, or selects with -l or --all; without any of these ROTATOR_SELECT says which. Asks
+    first, unless --yes is given.
+    """
+    wiring = session.wiring("team_token")
+    chosen = _chosen(wiring.settings, wiring.policies, policies or [], label or [], everything=everything)
+    from rotator.cli.plan import planned, show_plan  # noqa: PLC0415
+
+    if dry_run:
+        return show_plan(session, planned(wiring, chosen, asked_for=True))
+    if not yes:
+        _may_ask(chosen)
+        _explain(planned(wiring, chosen, asked_for=True))
+        if not ask.confirmed("Rotate now?"):
+            say("Nothing was changed.")
+            return 1
+    return _carry_out(session, wiring, chosen, reason or wiring.settings.reason or "")
+
+
+def _carry_out(session: Session, wiring: Wiring, chosen: Sequence[Policy], reason: str) -> int:
+    from rotator.cli.progress import watching  # noqa: PLC0415
+    from rotator.cli.run import show  # noqa: PLC0415
+    from rotator.model import Trigger  # noqa: PLC0415
+    from rotator.operations import rotate as operation  # noqa: PLC0415
+
+    runner = wiring.runner
+    with watching() as watcher, signals.stopping(session.stop, watcher.tell):
+        session.observer = watcher
+        outcome = operation.rotate(runner, chosen, Trigger.MANUAL, reason)
+    return show(session, outcome, nothing="Nothing was rotated.")
+
+
+def _chosen(
+    settings: Settings,
+    policies: Sequence[Policy],
+    names: Sequence[str],
+    labels: Sequence[str],
+    *,
+    everything: bool,
+) -> list[Policy]:
+    ways = [way for way, given in (("POLICY", names), ("-l", labels), ("--all", everything)) if given]
+    if len(ways) > 1:
+        raise InvalidInput(
+            f"{' and '.join(ways)} were given together, and they may mean different policies",
+            then="Nothing was done",
+            remedy="Give one of them",
+        )
+    if everything:
+        return list(policies)
+    if labels:
+        return pick.labelled(policies, labels)
+    if names or settings.select:
+        return pick.named(policies, names or settings.select)
+    raise InvalidInput(
+        "It was not said which policies to rotate",
+        then="Nothing was done",
+        remedy="Name them, select with -l LABEL=VALUE, or say --all; `rotator rotate --help` tells more",
+    )
+
+
+def _may_ask(chosen: Sequence[Policy]) -> None:
+    if not ask.someone_answers():
+        raise InvalidInput(
+            f"This would rotate {words.count(len(chosen), 'policy')}, and nobody can be asked: "
+            "there is no terminal",
+            then="Nothing was changed",
+            remedy="Say --yes to rotate without a question, or --dry-run to see what it would do",
+        )
+
+
+def _explain(plans: Sequence[Planned]) -> None:
+    """What the question is about: everything that cannot be taken back, by name."""
+    say(f"This rotates {words.count(len(plans), 'policy')} now:\n")
+    for one in plans:
+        outage = one.predicted_outage_seconds
+        say(f"  {one.policy.name}")
+        say(f"    project      {one.policy.project}")
+        for number, destination in enumerate(one.policy.destinations):
+            say(f"    {'' if number else 'writes to':<11}  {destination.ref}")
+        say("    old token    dies at once, when the new one is minted; this cannot be undone")
+        say(
+            "    outage       "
+            + (
+                f"up to {words.seconds(outage)} s, by its last rotations"
+                if outage is not None
+                else "not known: no rotation of it was measured yet"
+            )
+        )
+        if one.error is not None:
+            say(f"    warning      {one.error.happened}")
+        say("")

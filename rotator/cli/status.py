@@ -1,0 +1,39 @@
+"""`rotator status`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rotator.cli import pick
+from rotator.cli.output import say
+from rotator.cli.session import Session
+
+
+def status(
+    session: Session,
+    policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="ask Lettermint about each project first")
+    ] = False,
+) -> int:
+    """Show where policies stand; exit 4 if one needs attention.
+
+    For the policies named, or all, from the journal alone unless --refresh is given.
+    """
+    wiring = session.wiring(*(("team_token",) if refresh else ()))
+    from rotator.cli import tables  # noqa: PLC0415
+    from rotator.operations import status as operation  # noqa: PLC0415
+    from rotator.policies.cron import next_after  # noqa: PLC0415
+    from rotator.views import status_view  # noqa: PLC0415
+
+    chosen = pick.all_or_named(wiring.policies, policies or [])
+    if refresh:
+        operation.refresh(wiring.journal, wiring.provider, wiring.clock, chosen)
+    journal = wiring.journal if refresh else wiring.journal_to_read
+    found = operation.statuses(journal, wiring.clock, chosen, next_after)
+    session.emit(status_view(found), lambda: tables.status(found, wiring.clock.now()) if found else "")
+    if not found:
+        say("There are no policies.")
+    return 4 if any(one.attention for one in found) else 0

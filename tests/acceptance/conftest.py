@@ -1,0 +1,88 @@
+"""A warm nursery, a Lettermint, and stores for commands that run as real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from rotator.secret import Secret
+from rotator.simulator.server import Simulator
+from tests.acceptance.site import AWS_CREDENTIALS, REGION, AwsStore, Site
+from tests.crash.harness import Nursery
+from tests.destinations.strict_secrets_manager import StrictSecretsManager
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[tuple[Simulator, Secret]]:
+    with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
+        yield simulator, simulator.furnish(0).team_token
+
+
+@pytest.fixture
+def lettermint(world: tuple[Simulator, Secret]) -> Iterator[Simulator]:
+    """The simulator of all tests, without faults."""
+    yield world[0]
+    world[0].faults.clear()
+
+
+@pytest.fixture
+def site(tmp_path: Path, lettermint: Simulator, world: tuple[Simulator, Secret], nursery: Nursery) -> Site:
+    """Empty: `site.add()` makes a policy."""
+    return Site(tmp_path, lettermint, world[1], nursery)
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """The server that moto comes with, at a loopback address."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415  # a second to load; most tests do without
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    server.stop()
+
+
+@pytest.fixture
+def moto_store(site: Site, moto_url: str) -> AwsStore:
+    """A secret in moto, where the site's commands find it."""
+    return aws_store(site, moto_url)
+
+
+@pytest.fixture
+def strict(site: Site) -> Iterator[StrictSecretsManager]:
+    with StrictSecretsManager() as server:
+        yield server
+
+
+@pytest.fixture
+def strict_store(site: Site, strict: StrictSecretsManager) -> AwsStore:
+    """A secret in the strict fake, where the site's commands find it."""
+    return aws_store(site, strict.url)
+
+
+def aws_store(site: Site, url: str) -> AwsStore:
+    site.environment["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = url
+    return AwsStore(aws_client(url))
+
+
+def aws_client(url: str) -> Any:
+    return boto3.client(
+        "secretsmanager",
+        region_name=REGION,
+        endpoint_url=url,
+        aws_access_key_id=AWS_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=AWS_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+
+

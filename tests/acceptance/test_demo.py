@@ -1,0 +1,49 @@
+"""`rotator demo`, as somebody types it who has just installed rotator."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.crash.harness import ROOT
+
+
+def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Without HOME, proxy or network: exit 0, measured times, no line above 80 columns, no file left."""
+    temporary, here = tmp_path / "tmp", tmp_path / "here"
+    temporary.mkdir()
+    here.mkdir()
+    closed = "http://127.0.0.1:9"  # whatever leaves this machine would have to go through there
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(temporary),
+        "COLUMNS": "80",
+        "HTTP_PROXY": closed,
+        "HTTPS_PROXY": closed,
+        "ALL_PROXY": closed,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "rotator", "demo"],
+        env=environment,
+        cwd=here,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+    assert "FAILED" not in ended.stdout
+    assert "Everything held" in ended.stdout
+    measured = re.findall(r"measured outage: between (\d+\.\d{3}) and (\d+\.\d{3}) s", ended.stdout)
+    assert len(measured) == 2
+    assert all(float(low) <= float(high) for low, high in measured)
+    assert re.search(r"the consumer saw \d+ of [1-9]\d* sends fail", ended.stdout)
+    assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
+    assert "lm_" not in ended.stdout
+    assert list(temporary.iterdir()) == []
+    assert list(here.iterdir()) == []

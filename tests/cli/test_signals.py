@@ -1,0 +1,137 @@
+"""A signal stops work at the next safe place, and what was begun can be taken up."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.cli.workshop import PATIENCE, Ran, Workshop
+
+
+def interrupted(
+    workshop: Workshop, *arguments: str, at: str, signals: tuple[int, ...], gap: float = 0.5
+) -> Ran:
+    """Runs a command and sends it signals once it has said `at`."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rotator", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workshop.folder,
+        env=workshop.environment,
+    )
+    assert child.stderr is not None
+    said = ""
+    while at not in said:
+        line = child.stderr.readline()
+        assert line, said
+        said += line
+    for number, one in enumerate(signals):
+        time.sleep(gap if number else 0)
+        child.send_signal(one)
+    out, err = child.communicate(timeout=PATIENCE)
+    return Ran(child.returncode, out, said + err)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("verb", [("rotate", "newsletter", "--yes"), ("reconcile", "newsletter", "--yes")])
+def test_before_the_mint_it_stops_and_can_be_taken_up(
+    workshop: Workshop, verb: tuple[str, ...], number: int, code: int
+) -> None:
+    """In preflight: nothing is minted, the rotation is told as running, and `run` completes it."""
+    if verb[0] == "reconcile":
+        workshop.simulator.revoke(workshop.tokens[2])
+    workshop.simulator.faults.add("ping", "latency", seconds=1.5, skip=int(verb[0] == "reconcile"))
+    ran = (
+        interrupted(workshop, *verb, at="trying the ping", signals=(number,))
+        if verb[0] == "rotate"
+        else (interrupted(workshop, *verb, at="takes a write", signals=(number,)))
+    )
+    assert ran.code == code
+    assert [one["state"] for one in ran.rotations] == ["running"]
+    assert workshop.simulator.mints(workshop.projects[2]) == []
+    assert "Stopping after the step at hand" in ran.err
+    assert "Traceback" not in ran.err
+    taken_up = workshop.process("run")
+    assert [(one["id"], one["state"]) for one in taken_up.rotations] == [
+        (ran.rotations[0]["id"], "completed")
+    ]
+
+
+def test_a_token_in_hand_is_stored_first(workshop: Workshop) -> None:
+    """During the mint: the token is still written, then it stops; nobody is left with a dead token."""
+    workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
+    ran = interrupted(workshop, "rotate", "newsletter", "--yes", at=": minting", signals=(signal.SIGTERM,))
+    assert ran.code == 143
+    (rotation,) = ran.rotations
+    assert rotation["destinations"][0]["state"] == "current"
+    assert workshop.process("verify", "newsletter").code == 0
+
+
+def test_a_second_signal_hurries(workshop: Workshop) -> None:
+    """What is still being tried is given up, and both signals are answered with a line."""
+    blocked = workshop.folder / "secrets" / "newsletter"
+    workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
+    child = interrupted(
+        workshop,
+        "rotate",
+        "newsletter",
+        "--yes",
+        at=": minting",
+        signals=(signal.SIGINT, signal.SIGTERM),
+        gap=0.3,
+    )
+    assert child.code == 130
+    assert "Stopping after the step at hand" in child.err
+    assert "Giving up what is still being tried." in child.err
+    assert blocked.exists()
+
+
+def test_run_tells_what_it_took_up_before_the_signal(workshop: Workshop) -> None:
+    """A signal while it asks what is due: exit code of the signal, and rotations as JSON all the same."""
+    workshop.simulator.faults.add("project", "latency", seconds=2)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rotator", "run"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workshop.folder,
+        env=workshop.environment,
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not (workshop.folder / ".rotator/audit.key").exists() or time.monotonic() > deadline:
+        time.sleep(0.02)
+    while not workshop.simulator.events and not workshop.simulator.faults.waiting() == []:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=PATIENCE)
+    ran = Ran(child.returncode, out, err)
+    assert ran.code == 143
+    assert ran.rotations == []
+    assert "Stopped by a signal" in ran.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_looking_stops_at_once(workshop: Workshop, number: int, code: int) -> None:
+    """A command that only looks has nothing to finish."""
+    workshop.simulator.faults.add("project", "latency", seconds=8)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "rotator", "plan", "billing"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=workshop.folder,
+        env=workshop.environment,
+    )
+    while workshop.simulator.faults.waiting():
+        time.sleep(0.02)
+    began = time.monotonic()
+    child.send_signal(number)
+    out, err = child.communicate(timeout=PATIENCE)
+    assert (child.returncode, out) == (code, "")
+    assert "Traceback" not in err
+    assert time.monotonic() - began < 5

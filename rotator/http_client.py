@@ -21,7 +21,6 @@ What httpx leaves open is decided here, once:
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import re
@@ -40,6 +39,7 @@ from rotator.clock import Clock
 from rotator.errors import InvalidInput, UnclearOutcome, Unreachable
 from rotator.http_watch import Watch
 from rotator.secret import Secret
+from rotator.urls import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -118,18 +118,6 @@ class Answer:
     """Not in the repr: it may hold a token."""
     seconds: float
     """From before the connection to the last byte."""
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host, as a URL names it, is this machine. Names are not looked up."""
-    if not host:
-        return False
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_base_url(url: str) -> str:

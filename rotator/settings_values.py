@@ -6,7 +6,6 @@ then what is accepted. Values that may hold a password are never repeated.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from rotator.secret import Secret, scrub
+from rotator.urls import is_loopback
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -163,16 +163,6 @@ def team_token_problem(token: Secret) -> str | None:
     if token.is_project_token:
         return "holds a project token; accepted: the team token, which begins with lm_team_"
     return "is not a Lettermint team token; accepted: lm_team_ and letters and digits"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the name or address can only be this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _bare(text: str, schemes: tuple[str, ...], accepted: str) -> SplitResult:

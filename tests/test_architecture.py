@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "rotator"
 CORE = ("policies.schedule", "planner", "engine")
-BASES = ("errors", "secret", "clock", "interrupt", "model")
+BASES = ("errors", "secret", "clock", "interrupt", "model", "urls")
 LONGEST = 400
 
 # Where a library of the outside world may be imported. One place each, so that it can be replaced.
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "secret": (),
     "clock": (),
     "interrupt": ("errors",),
+    "urls": (),
     "model": ("clock",),
     "views": ("clock", "model"),
     "policies": BASES,

@@ -4,7 +4,6 @@ went to the wrong line."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import unicodedata
@@ -17,6 +16,7 @@ from rotator.policies import cron as cron_module
 from rotator.policies.document import NAME
 from rotator.policies.nearest import did_you_mean
 from rotator.policies.schedule import LONGEST, parse_duration
+from rotator.urls import is_loopback
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -234,15 +234,6 @@ def url(text: str) -> str:
         raise ValueError("has a user name or password in it; accepted: a URL without credentials")
     if not host or parts.fragment or " " in text:
         raise wrong
-    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise wrong
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

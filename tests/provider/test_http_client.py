@@ -27,9 +27,9 @@ from rotator.http_client import (
     NotSent,
     check_base_url,
     check_header_value,
-    is_loopback,
 )
 from rotator.secret import Secret
+from rotator.urls import is_loopback
 from tests.conftest import FakeClock
 from tests.provider.scripted_peer import TOKEN, answer, drip, hang, raw, reset
 

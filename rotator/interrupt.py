@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 from rotator.errors import Interrupted
@@ -27,3 +28,12 @@ class Stop:
         """Raises Interrupted if somebody asked us to stop."""
         if self.requested.is_set():
             raise Interrupted(self.signal_number)
+
+
+def leave_signals_to_main() -> None:
+    """Called first in a thread that works, and true for every thread it starts.
+
+    Python runs a handler in the main thread only, and a main thread that waits for others does not
+    notice a signal that the kernel gave to one of them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -74,14 +75,23 @@ class LiveLines:
         from rich.live import Live  # noqa: PLC0415
 
         console = Console(stderr=True, highlight=False, soft_wrap=False)
-        with Live(
+        live = Live(
             console=console,
             get_renderable=self._draw,
             refresh_per_second=8,
             transient=True,
             redirect_stdout=False,
-        ):
+        )
+        # The thread that draws inherits the mask: a signal must reach the main thread.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            live.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        try:
             yield
+        finally:
+            live.stop()
 
     def _draw(self) -> Table:
         from rich.table import Table  # noqa: PLC0415

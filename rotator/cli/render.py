@@ -103,9 +103,11 @@ def word(text: str) -> Text:
 
 
 def _drawn(parts: Iterable[RenderableType]) -> str:
+    from rich.text import Text  # noqa: PLC0415
+
     console = _console()
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text))  # a heading is never broken
     # Cells are padded to their column's width; at the end of a line nobody sees that, but copies it.
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]  # a StringIO, see below
 

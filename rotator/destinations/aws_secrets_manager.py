@@ -388,4 +388,7 @@ def _call(
             then="Nothing was sent",
             remedy="Check `secret_id`, `region`, and the AWS_ variables of this process",
         )
+    # Also what boto3 never promised: a traceback would show the whole secret, other fields included.
+    except Exception as error:  # noqa: BLE001
+        problem = aws_errors.no_answer(action=action, where=where, kind=type(error).__name__)
     raise problem

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from rotator.engine.recovery import Unfinished, unfinished_of
 from rotator.engine.runner import Ports, Runner
 from rotator.errors import Busy, Interrupted, RotatorError, combine_exit_codes, exit_code_of
-from rotator.interrupt import Stop
+from rotator.interrupt import Stop, leave_signals_to_main
 from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, Trigger
 from rotator.planner import Facts, anchor_from, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
@@ -186,7 +186,9 @@ def _side_by_side(
 
     if not jobs:
         return
-    with ThreadPoolExecutor(min(_SIDE_BY_SIDE, len(jobs)), thread_name_prefix="rotation") as pool:
+    with ThreadPoolExecutor(
+        min(_SIDE_BY_SIDE, len(jobs)), thread_name_prefix="rotation", initializer=leave_signals_to_main
+    ) as pool:
         futures = [(name, pool.submit(guarded, job)) for name, job in jobs.items()]
         for name, future in futures:
             yield name, future.result()

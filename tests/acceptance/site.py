@@ -13,7 +13,7 @@ from typing import Any
 
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
-from tests.crash.harness import Ended, Nursery
+from tests.crash.harness import Child, Ended, Nursery
 
 REGION = "eu-central-1"
 SENDER = "rotation@example.com"
@@ -90,15 +90,17 @@ class Entry:
     document: dict[str, Any]
     seq: int = 0
     """Number of the simulator's last event when this was made."""
+    database: str = "kept as it is"
+    """Another field of the secret."""
 
     def seed(self, token: Secret | str) -> None:
         value = token.reveal() if isinstance(token, Secret) else token
-        self.store.write(json.dumps({"database": "kept as it is", "token": value, "port": 5432}))
+        self.store.write(json.dumps({"database": self.database, "token": value, "port": 5432}))
 
     @property
     def stored(self) -> Secret:
         document = json.loads(self.store.content() or "{}")
-        assert {**document, "token": ""} == {"database": "kept as it is", "token": "", "port": 5432}
+        assert {**document, "token": ""} == {"database": self.database, "token": "", "port": 5432}
         return Secret(document["token"])
 
     @property
@@ -126,6 +128,7 @@ class Site:
     nursery: Nursery
     environment: dict[str, str] = field(default_factory=dict)
     entries: dict[str, Entry] = field(default_factory=dict)
+    database: str = "kept as it is"
 
     def __post_init__(self) -> None:
         state = self.folder / "state"
@@ -168,7 +171,7 @@ class Site:
             "verify": [dict(one) for one in verify],
             **more,
         }
-        entry = Entry(self.simulator, name, identity, first, place, document, seq)
+        entry = Entry(self.simulator, name, identity, first, place, document, seq, self.database)
         entry.seed(first)
         self.entries[name] = entry
         self.write_policies()
@@ -186,6 +189,9 @@ class Site:
 
     def run(self, *argv: str, prepare: Mapping[str, Any] | None = None) -> Ended:
         return self.nursery.run(*argv, stage=self, prepare=prepare)
+
+    def start(self, *argv: str, prepare: Mapping[str, Any] | None = None) -> Child:
+        return self.nursery.start(*argv, stage=self, prepare=prepare)
 
     def rotate(self, *names: str) -> Ended:
         return self.run("rotate", *(names or ("--all",)), "--yes", "-o", "json")

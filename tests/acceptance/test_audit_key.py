@@ -43,7 +43,9 @@ def test_a_deleted_audit_log(site: Site, billing: Entry) -> None:
     log = site.folder / "state" / "audit.jsonl"
     kept = log.read_bytes()
     log.unlink()
-    refused(site, billing, Expected(4, ("audit log", "missing"), "Nothing is recorded", "rotator audit verify"))
+    refused(
+        site, billing, Expected(4, ("audit log", "missing"), "Nothing is recorded", "rotator audit verify")
+    )
     assert not site.audit_holds()
     assert not log.exists()
     assert [one["code"] for one in site.status()["attention"]] == ["audit"]
@@ -58,5 +60,7 @@ def test_a_cut_audit_log(site: Site, billing: Entry) -> None:
     log = site.folder / "state" / "audit.jsonl"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:-1]))
-    refused(site, billing, Expected(4, ("audit log", "cut off"), "Nothing is appended", "rotator audit verify"))
+    refused(
+        site, billing, Expected(4, ("audit log", "cut off"), "Nothing is appended", "rotator audit verify")
+    )
     assert log.read_bytes() == b"".join(lines[:-1])

@@ -59,7 +59,11 @@ def test_a_variable_and_its_file(site: Site) -> None:
     path.write_text(site.team_token.reveal(), encoding="utf-8")
     path.chmod(0o600)
     site.environment[f"{TEAM}_FILE"] = str(path)
-    refused(site, billing, Expected(2, ("nothing was done", f"{TEAM} and {TEAM}_FILE are both set"), "one of them"))
+    refused(
+        site,
+        billing,
+        Expected(2, ("nothing was done", f"{TEAM} and {TEAM}_FILE are both set"), "one of them"),
+    )
     # Either alone is fine, an empty variable being an unset one.
     site.environment[TEAM] = ""
     assert site.rotate("billing").code == 0

@@ -24,7 +24,9 @@ def test_a_secret_that_is_not_there(site: Site, moto_store: AwsStore) -> None:
     """A missing secret is refused: exit 1, says which and how to let rotator make it."""
     billing = site.add(store=moto_store)
     moto_store.client.delete_secret(SecretId=moto_store.name, ForceDeleteWithoutRecovery=True)
-    refused(site, billing, Expected(1, (moto_store.name, "does not exist"), "Nothing was changed", "create: true"))
+    refused(
+        site, billing, Expected(1, (moto_store.name, "does not exist"), "Nothing was changed", "create: true")
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,9 @@ def test_a_provider_that_cannot_be_reached(site: Site, dead_port: int, command: 
     refused(site, billing, expected, *command)
 
 
-def test_a_store_that_refuses_writes(site: Site, strict: StrictSecretsManager, strict_store: AwsStore) -> None:
+def test_a_store_that_refuses_writes(
+    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
+) -> None:
     """Reading is allowed and writing is not: found out before the mint."""
     billing = site.add(store=strict_store)
     strict.denied = {"PutSecretValue"}

@@ -14,7 +14,11 @@ MEND = "rotator validate"
 BROKEN = {
     "broken YAML": ("policies:\n  - name: [\n", ("extra.yaml:", "YAML"), MEND),
     "a key twice": ("policies: []\npolicies: []\n", ("extra.yaml:2", "policies", "twice"), MEND),
-    "an unknown key": ("policies: []\npolicy: []\n", ("extra.yaml:2", "policy", "not a key that is known"), MEND),
+    "an unknown key": (
+        "policies: []\npolicy: []\n",
+        ("extra.yaml:2", "policy", "not a key that is known"),
+        MEND,
+    ),
 }
 
 

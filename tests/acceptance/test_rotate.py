@@ -171,5 +171,7 @@ def test_first_issue_fills_an_empty_place(site: Site) -> None:
     ended = site.rotate("billing")
     assert ended.code == 0, ended.errors
     (rotation,) = ended.rotations
-    assert (rotation["old_fingerprint"], rotation["old_token_dead"], rotation["outage_seconds"]) == (None,) * 3
+    assert (rotation["old_fingerprint"], rotation["old_token_dead"], rotation["outage_seconds"]) == (
+        None,
+    ) * 3
     assert billing.serves_a_living_token

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rotator.simulator.server import Simulator
@@ -93,7 +95,7 @@ def test_two_rotations_of_one_policy_at_once(site: Site) -> None:
     billing = site.add()
     site.environment["ROTATOR_CALL_TIMEOUT"] = "3s"
     site.simulator.faults.add("rotate", "answer-latency", seconds=2.0, project=billing.project)
-    first = site.nursery.start("rotate", "billing", "--yes", "-o", "json", stage=site)
+    first = site.start("rotate", "billing", "--yes", "-o", "json")
     mint_is_in_flight(site.simulator, billing)
     second = site.rotate("billing")
     assert second.code == 5, second.errors
@@ -109,15 +111,13 @@ def test_many_rotations_started_together(site: Site) -> None:
     """Four processes at one policy at the same moment: each ends with 0 or 5, mints never overlap."""
     billing = site.add()
     site.simulator.faults.add("rotate", "answer-latency", seconds=0.1, project=billing.project, times=None)
-    children = [
-        site.nursery.start("rotate", "billing", "--yes", "-o", "json", stage=site) for _ in range(4)
-    ]
+    children = [site.start("rotate", "billing", "--yes", "-o", "json") for _ in range(4)]
     codes = [child.wait().code for child in children]
     assert set(codes) <= {0, 5}
     assert codes.count(0) == billing.mints == billing.rotate_calls >= 1
     assert billing.serves_a_living_token
     calls = [event for event in site.simulator.events_since(billing.seq) if event.call == "rotate"]
-    for earlier, later in zip(calls, calls[1:], strict=False):
+    for earlier, later in pairwise(calls):
         # The former token had been stored and verified when the next call arrived.
         assert earlier.at.seconds_until(later.arrived) > 0.1
     assert site.audit_holds()
@@ -129,7 +129,7 @@ def test_run_passes_over_what_another_is_at_work_on(site: Site) -> None:
     billing, other = site.add("billing"), site.add("other", schedule={"every": "1s"})
     site.environment["ROTATOR_CALL_TIMEOUT"] = "3s"
     site.simulator.faults.add("rotate", "answer-latency", seconds=2.0, project=billing.project)
-    first = site.nursery.start("rotate", "billing", "--yes", "-o", "json", stage=site)
+    first = site.start("rotate", "billing", "--yes", "-o", "json")
     mint_is_in_flight(site.simulator, billing)
     eventually(lambda: due(site, "other"))
     run = site.run("run", "-o", "json")
@@ -150,7 +150,7 @@ def test_the_rate_limit_is_shared(site: Site) -> None:
     first, second = site.add("first"), site.add("second")
     site.environment["ROTATOR_ROTATE_LIMIT"] = "1"
     assert site.rotate("first").code == 0
-    child = site.nursery.start("rotate", "second", "--yes", stage=site)
+    child = site.start("rotate", "second", "--yes")
     eventually(lambda: "rate limit" in child.errors)
     child.signal(15)
     assert child.wait().code == 143

@@ -24,7 +24,7 @@ MOMENTS: dict[str, tuple[str, int, str]] = {
 
 
 def start(site: Site, *argv: str) -> Child:
-    return site.nursery.start(*argv, "-o", "json", stage=site)
+    return site.start(*argv, "-o", "json")
 
 
 def hold_back(site: Site, entry: Entry, call: str, skip: int = 0) -> None:
@@ -44,9 +44,7 @@ def billing(site: Site) -> Entry:
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_signal_stops_after_the_step_at_hand(
-    site: Site, billing: Entry, moment: str, number: int
-) -> None:
+def test_a_signal_stops_after_the_step_at_hand(site: Site, billing: Entry, moment: str, number: int) -> None:
     """Before the mint nothing is changed, after it the token is stored; `run` finishes what was begun."""
     call, skip, where = MOMENTS[moment]
     hold_back(site, billing, call, skip)

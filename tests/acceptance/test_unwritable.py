@@ -110,7 +110,7 @@ def test_disks_that_give_up_during_the_mint(
         put(site, "journal", disk.path / "journal")
         put(site, "audit", other.path / "audit")
         site.simulator.faults.add("rotate", "answer-latency", seconds=0.3, project=billing.project)
-        child = site.nursery.start("rotate", "billing", "--yes", "-o", "json", stage=site)
+        child = site.start("rotate", "billing", "--yes", "-o", "json")
         eventually(lambda: billing.mints == 1)
         if "journal" in broken:
             disk.fill()

@@ -182,6 +182,6 @@ def test_the_card_of_a_plan(rotator: Rotator) -> None:
     lines = shown.out.splitlines()
     assert lines[0] == "billing  not due"
     assert "  why       not due yet: every 30d" in lines
-    assert "  steps     preflight > mint+publish* > verify* > prove-dead* > close*" in lines
+    assert "  steps     preflight > mint+publish* > verify > prove-dead > close" in lines
     assert "            * cannot be undone" in lines
     assert "  outage    not known: no rotation of it was measured yet" in lines

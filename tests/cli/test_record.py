@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -110,17 +111,18 @@ def test_reconcile_asks_on_a_terminal(workshop: Workshop, answer: str, code: int
 
 def test_reconcile_of_a_policy_that_is_gone(rotator: Rotator, workshop: Workshop) -> None:
     """Its unfinished rotation remembers the policy, so the advice that `run` gives can be followed."""
-    workshop.simulator.faults.add("ping", "error-before", times=None)
-    workshop.simulator.faults.add("rotate", "lost-answer")
-    stuck = rotator("rotate", "newsletter", "--yes", ROTATOR_CALL_TIMEOUT="1s")
-    workshop.simulator.faults.clear()
+    workshop.simulator.faults.add("ping", "latency", seconds=1)
+    begun = workshop.interrupted(
+        "rotate", "newsletter", "--yes", at="takes a write", signals=(signal.SIGTERM,)
+    )
     text = (workshop.policies / "mail.yaml").read_text(encoding="utf-8")
     (workshop.policies / "mail.yaml").write_text(text.partition("  - name: newsletter")[0], encoding="utf-8")
-    if stuck.rotations[0]["state"] == "failed":
-        pytest.fail("the fault must hit after the mint")
+    orphan = rotator("run")
+    assert orphan.code == 4
+    assert "`rotator reconcile newsletter`" in orphan.err
     ran = rotator("reconcile", "newsletter", "--yes")
     assert "is in no policy file any more" in ran.err
-    assert [one["state"] for one in ran.rotations] == ["completed"]
+    assert [(one["id"], one["state"]) for one in ran.rotations] == [(begun.rotations[0]["id"], "completed")]
 
 
 def test_audit_verify(rotator: Rotator, workshop: Workshop) -> None:
@@ -176,7 +178,7 @@ def test_audit_search_on_a_terminal_shows_no_token(workshop: Workshop) -> None:
     assert ran.code == 0
     assert "Token (it is not shown): " in ran.out
     assert token not in ran.out
-    assert "policy        newsletter" in ran.out
+    assert "policy      newsletter" in ran.out
 
 
 def test_audit_tail(rotator: Rotator) -> None:

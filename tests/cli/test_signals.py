@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.cli.workshop import PATIENCE, Ran, Workshop
-
-
-def interrupted(
-    workshop: Workshop, *arguments: str, at: str, signals: tuple[int, ...], gap: float = 0.5
-) -> Ran:
-    """Runs a command and sends it signals once it has said `at`."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rotator", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=workshop.folder,
-        env=workshop.environment,
-    )
-    assert child.stderr is not None
-    said = ""
-    while at not in said:
-        line = child.stderr.readline()
-        assert line, said
-        said += line
-    for number, one in enumerate(signals):
-        time.sleep(gap if number else 0)
-        child.send_signal(one)
-    out, err = child.communicate(timeout=PATIENCE)
-    return Ran(child.returncode, out, said + err)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -43,14 +16,11 @@ def test_before_the_mint_it_stops_and_can_be_taken_up(
     workshop: Workshop, verb: tuple[str, ...], number: int, code: int
 ) -> None:
     """In preflight: nothing is minted, the rotation is told as running, and `run` completes it."""
-    if verb[0] == "reconcile":
+    looks = verb[0] == "reconcile"  # which pings before it rotates
+    if looks:
         workshop.simulator.revoke(workshop.tokens[2])
-    workshop.simulator.faults.add("ping", "latency", seconds=1.5, skip=int(verb[0] == "reconcile"))
-    ran = (
-        interrupted(workshop, *verb, at="trying the ping", signals=(number,))
-        if verb[0] == "rotate"
-        else (interrupted(workshop, *verb, at="takes a write", signals=(number,)))
-    )
+    workshop.simulator.faults.add("ping", "latency", seconds=1.5, skip=int(looks))
+    ran = workshop.interrupted(*verb, at="takes a write", signals=(number,))
     assert ran.code == code
     assert [one["state"] for one in ran.rotations] == ["running"]
     assert workshop.simulator.mints(workshop.projects[2]) == []
@@ -65,7 +35,7 @@ def test_before_the_mint_it_stops_and_can_be_taken_up(
 def test_a_token_in_hand_is_stored_first(workshop: Workshop) -> None:
     """During the mint: the token is still written, then it stops; nobody is left with a dead token."""
     workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
-    ran = interrupted(workshop, "rotate", "newsletter", "--yes", at=": minting", signals=(signal.SIGTERM,))
+    ran = workshop.interrupted("rotate", "newsletter", "--yes", at=": minting", signals=(signal.SIGTERM,))
     assert ran.code == 143
     (rotation,) = ran.rotations
     assert rotation["destinations"][0]["state"] == "current"
@@ -74,10 +44,8 @@ def test_a_token_in_hand_is_stored_first(workshop: Workshop) -> None:
 
 def test_a_second_signal_hurries(workshop: Workshop) -> None:
     """What is still being tried is given up, and both signals are answered with a line."""
-    blocked = workshop.folder / "secrets" / "newsletter"
     workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
-    child = interrupted(
-        workshop,
+    child = workshop.interrupted(
         "rotate",
         "newsletter",
         "--yes",
@@ -88,24 +56,13 @@ def test_a_second_signal_hurries(workshop: Workshop) -> None:
     assert child.code == 130
     assert "Stopping after the step at hand" in child.err
     assert "Giving up what is still being tried." in child.err
-    assert blocked.exists()
 
 
 def test_run_tells_what_it_took_up_before_the_signal(workshop: Workshop) -> None:
     """A signal while it asks what is due: exit code of the signal, and rotations as JSON all the same."""
     workshop.simulator.faults.add("project", "latency", seconds=2)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rotator", "run"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=workshop.folder,
-        env=workshop.environment,
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not (workshop.folder / ".rotator/audit.key").exists() or time.monotonic() > deadline:
-        time.sleep(0.02)
-    while not workshop.simulator.events and not workshop.simulator.faults.waiting() == []:
+    child = workshop.start("run")
+    while workshop.simulator.faults.waiting():
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
     out, err = child.communicate(timeout=PATIENCE)
@@ -119,14 +76,7 @@ def test_run_tells_what_it_took_up_before_the_signal(workshop: Workshop) -> None
 def test_looking_stops_at_once(workshop: Workshop, number: int, code: int) -> None:
     """A command that only looks has nothing to finish."""
     workshop.simulator.faults.add("project", "latency", seconds=8)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rotator", "plan", "billing"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=workshop.folder,
-        env=workshop.environment,
-    )
+    child = workshop.start("plan", "billing")
     while workshop.simulator.faults.waiting():
         time.sleep(0.02)
     began = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -33,9 +33,8 @@ LONG_REF = f"aws-secrets-manager:eu-central-1/{'prod/checkout/' * 6}lettermint#L
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    yield
 
 
 def rotation(**changes: object) -> Rotation:
@@ -119,7 +118,7 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_cut() -> None:
     long = status(
         name=LONG_NAME, state="needs-attention", last_outcome="needs-attention", attention=(attention,)
     )
-    one = rotation(policy=LONG_NAME, state=State.NEEDS_ATTENTION, outage=Bounds(123.4, 1234.5))
+    one = rotation(policy=LONG_NAME, state=State.NEEDS_ATTENTION, outage=Bounds(123.4, 1234.6))
     for shown in (
         tables.status([long, status()], NOW),
         tables.history([one, rotation()]),

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,32 @@ policies:
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, still running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "rotator", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env=self.environment,
+        )
+
+    def interrupted(self, *arguments: str, at: str, signals: tuple[int, ...], gap: float = 0.5) -> Ran:
+        """The same, with signals sent `gap` seconds apart once it has said `at`."""
+        child = self.start(*arguments)
+        assert child.stderr is not None
+        said = ""
+        while at not in said:
+            line = child.stderr.readline()
+            assert line, said
+            said += line
+        for number, one in enumerate(signals):
+            time.sleep(gap if number else 0)
+            child.send_signal(one)
+        out, err = child.communicate(timeout=PATIENCE)
+        return Ran(child.returncode, out, said + err)
 
     def on_terminal(
         self, *arguments: str, answers: Sequence[str] = (), columns: int = 80, **environment: str

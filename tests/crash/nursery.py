@@ -23,6 +23,7 @@ def warm_up() -> None:
     """Loads whatever a child will need, and starts no thread doing so."""
     import boto3  # noqa: F401, PLC0415
     import botocore.httpsession  # noqa: F401, PLC0415
+    import httpcore  # noqa: F401, PLC0415  # httpx loads it with its first client
     import httpx  # noqa: F401, PLC0415
 
     import rotator  # noqa: PLC0415

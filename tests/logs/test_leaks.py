@@ -234,6 +234,8 @@ def raw_log(name: str) -> tuple[io.StringIO, Callable[[], None]]:
     handler = logging.StreamHandler(stream)
     logger = logging.getLogger(name)
     before = (logger.level, logger.propagate)
+    # The product's own guard on this logger, if a test before this one in the process loaded it.
+    filters, logger.filters = logger.filters, []
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -241,6 +243,7 @@ def raw_log(name: str) -> tuple[io.StringIO, Callable[[], None]]:
     def undo() -> None:
         logger.removeHandler(handler)
         logger.level, logger.propagate = before
+        logger.filters = filters
         logging.root.manager._clear_cache()
 
     return stream, undo

@@ -297,6 +297,9 @@ class Rotation:
     """The latest intent to mint; kept after its outcome is known, `minted` tells whether it is."""
     mints: int = 0
     """Calls of rotate-token sent by this rotation, whatever became of them."""
+    loose: int = 0
+    """Of these, the calls with an unclear answer that the evidence showed not executed: each of them may
+    still be executed late, and then kills a token of ours."""
     minted: bool = False
     """The latest mint was answered and its token is, or is about to be, in the authoritative destination."""
     generated_at_after: str | None = None

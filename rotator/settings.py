@@ -1,6 +1,6 @@
 """The settings: flag, then environment, then the TOML file of `--config`, then the default.
 
-A name has one spelling in each: `--audit-log`, `ROTATOR_AUDIT_LOG`, `audit_log`. An empty value is an
+A name has one spelling in each: `--audit-log`, `ROTATOR_AUDIT_LOG`, `audit_log`; flags leave out `lettermint`. An empty value is an
 unset one. Relative paths start at the working directory; those in the TOML file at its folder.
 All that is wrong is said at once. No secret is accepted as a flag or in the TOML file.
 """
@@ -300,7 +300,8 @@ class _Sources:
         """Where it was said, the text ("" if nowhere), and where a relative path in it starts."""
         flag = self._flags.get(name)
         if flag:
-            return f"--{name.replace('_', '-')}", flag, Path()
+            # The provider goes without saying on the command line.
+            return f"--{name.removeprefix('lettermint_').replace('_', '-')}", flag, Path()
         text = self._environ.get(VARIABLES[name], "").strip()
         if text:
             return VARIABLES[name], text, Path()

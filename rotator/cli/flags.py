@@ -29,7 +29,6 @@ class Flag:
     option: str
     metavar: str
     help: str
-    hidden: bool = False
 
     @property
     def destination(self) -> str:
@@ -37,7 +36,7 @@ class Flag:
         return f"setting_{self.option[2:].replace('-', '_')}"
 
     def parameter(self, *, hidden: bool) -> inspect.Parameter:
-        info = typer.Option(self.option, metavar=self.metavar, help=self.help, hidden=hidden or self.hidden)
+        info = typer.Option(self.option, metavar=self.metavar, help=self.help, hidden=hidden)
         return _parameter(self.destination, Annotated[str | None, info])
 
 
@@ -59,9 +58,6 @@ FLAGS: Final = (
         "json or console [ROTATOR_LOG_FORMAT; console on a terminal, else json]",
     ),
     Flag("listen", "--listen", "ADDRESS", "of the HTTP port [ROTATOR_LISTEN; 127.0.0.1:8080]"),
-    # What is wrong with a setting is said by the setting's full name, so that name is accepted too.
-    Flag("lettermint_api_url", "--lettermint-api-url", "URL", "", hidden=True),
-    Flag("lettermint_smtp_url", "--lettermint-smtp-url", "URL", "", hidden=True),
 )
 
 _OUTPUT: Final = typer.Option(

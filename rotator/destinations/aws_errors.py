@@ -93,7 +93,9 @@ def explain(*, action: str, where: str, code: str, status: int, message: str) ->
             remedy=f"Allow {needed} to the identity that `aws sts get-caller-identity` shows",
         )
     if code in _SERVER or status >= 500:
-        return Unreachable(said, then=_then(action), remedy="Try again; look at the AWS Health Dashboard if it lasts")
+        return Unreachable(
+            said, then=_then(action), remedy="Try again; look at the AWS Health Dashboard if it lasts"
+        )
     why, remedy = _refusal(code, message)
     return DestinationRefused(f"{said}: {why}", then="Nothing was changed", remedy=remedy)
 

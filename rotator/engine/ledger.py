@@ -36,6 +36,13 @@ class Ledger:
         self._attention: dict[str, Attention] = {}
         self._raised: dict[str, Attention] = {}
         self._tokens: list[KnownToken] = []
+        self._settling: list[tuple[Rotation, tuple[str, ...] | None]] = []
+
+    def fence(self) -> None:
+        """Right before a destructive call: the record is written down and the lease is ours, whatever
+        else is forgiven. Raises JournalUnavailable, LeaseLost."""
+        self._flush_journal()
+        self._journal.check(self._lease)
 
     def check_lease(self) -> None:
         """The fence. Raises LeaseLost when somebody else may act, or our lease has run out.
@@ -108,12 +115,14 @@ class Ledger:
         self._raised[code] = attention
         self._write(self._flush_journal)
 
-    def settle(self, policy: str, codes: tuple[str, ...] | None = None) -> None:
-        """Clears attention that no longer holds."""
+    def settle(self, rotation: Rotation, codes: tuple[str, ...] | None = None) -> None:
+        """Clears attention of the policy that no longer holds: these codes, or all. What another
+        unfinished rotation raised is that rotation's to clear."""
         for code in codes or tuple(self._raised):
             self._attention.pop(code, None)
             self._raised.pop(code, None)
-        self._write(lambda: self._journal.clear_attention(policy, codes, self._lease))
+        self._settling.append((rotation, codes))
+        self._write(self._flush_journal)
 
     @property
     def raised(self) -> Mapping[str, Attention]:
@@ -144,6 +153,7 @@ class Ledger:
                 self._unsaved = None
                 self._spooled.clear()
                 self._tokens.clear()
+                self._settling.clear()
                 raise
             log.warning("kept for later: %s", error)
 
@@ -151,12 +161,28 @@ class Ledger:
         while self._tokens:
             self._journal.remember_token(self._lease, self._tokens[0])
             self._tokens.pop(0)
+        while self._settling:
+            self._clear(*self._settling[0])
+            self._settling.pop(0)
         for code in tuple(self._attention):
             self._journal.raise_attention(self._attention[code], self._lease)
             del self._attention[code]
         if self._unsaved is not None:
             self._journal.save(self._lease, self._unsaved)
             self._unsaved = None
+
+    def _clear(self, rotation: Rotation, codes: tuple[str, ...] | None) -> None:
+        standing = self._journal.attentions(rotation.policy)
+        if not standing:
+            return
+        others = {other.id for other in self._journal.unfinished(rotation.project)} - {rotation.id}
+        gone = tuple(
+            entry.code
+            for entry in standing
+            if (codes is None or entry.code in codes) and entry.rotation not in others
+        )
+        if gone:
+            self._journal.clear_attention(rotation.policy, gone, self._lease)
 
     def _flush_audit(self) -> None:
         while self._spooled:

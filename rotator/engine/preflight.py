@@ -71,8 +71,9 @@ def read_destinations(context: Context) -> dict[str, Reading]:
 
 def check_ownership(context: Context, readings: dict[str, Reading]) -> None:
     """Raises the first refusal: a place that holds what is not ours to replace."""
-    for ref, destination in context.destinations.items():
-        ownership = owns(context, destination, readings[ref])
+    for ref, reading in readings.items():
+        destination = context.destinations[ref]
+        ownership = owns(context, destination, reading)
         if not ownership.ours:
             raise foreign(destination.describe(), ownership)
 
@@ -81,13 +82,15 @@ def owns(context: Context, destination: Destination, reading: Reading) -> Owners
     """Whether a destination is ours to write."""
     value = reading.value
     known = context.ledger.known_project(context.fingerprints.of(value)) if value else None
+    # An authoritative place without a token differs from every token.
+    leading = context.old or context.new or Secret("")
     return may_write(
         reading,
         overwrite=destination.spec.overwrite,
         known_project=known,
         project_ids=context.policy.projects,
         alive=lambda: value is not None and context.provider.ping(value) is not PingAnswer.DEAD,
-        authoritative=None if destination is context.authoritative else context.old or context.new,
+        authoritative=None if destination is context.authoritative else leading,
     )
 
 

@@ -6,6 +6,8 @@ lease, a spent budget or somebody else's living token ends it.
 
 from __future__ import annotations
 
+import logging
+
 from rotator.clock import Instant
 from rotator.destinations.base import Destination, Reading
 from rotator.engine.context import Context
@@ -15,19 +17,22 @@ from rotator.model import DestinationState
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
+log = logging.getLogger(__name__)
+
 
 def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, Instant]:
-    """Writes to the authoritative destination until it holds. Returns the moments around the write.
+    """Writes to the authoritative destination until it holds. Returns the moments around the write:
+    before the first attempt, because one that failed may have been executed, and after the last.
 
     Raises NeedsAttention when the budget ends, LeaseLost when somebody else has taken over.
     """
     destination = context.authoritative
     failure: RotatorError | None = None
+    sent = context.instant()
     for number in context.attempts(context.timings.publish_budget, stoppable=False):
         try:
             if number > 1:
                 context.ledger.check_lease()
-            sent = context.instant()
             destination.publish(token, rotation=context.rotation.id, base=base)
             return sent, context.instant()
         except VersionConflict as error:
@@ -42,6 +47,10 @@ def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, In
             raise
         except RotatorError as error:
             failure = error
+        except Exception as error:
+            # A defect in a store's client is no reason to give up a token that is shown only once.
+            log.exception("unexpected error while writing to %s", destination.spec.ref)
+            failure = unexpected(error)
         context.say(
             f"the minted token is in memory only; {destination.describe()} does not take it: {failure.happened}; "
             "trying again"
@@ -62,6 +71,13 @@ def _merge_again(context: Context, token: Secret, base: Reading) -> Reading:
     """Somebody wrote to the secret since our reading: another field, or the token itself?"""
     context.ledger.check_lease()
     now = context.authoritative.read()
+    if not (ownership := owns(context, context.authoritative, now)).ours:
+        raise NeedsAttention(
+            "out-of-band",
+            f"Somebody else wrote to {context.authoritative.describe()} meanwhile: {ownership.reason}",
+            then="It was not written over, and readers have no living token; the minted one is given up",
+            remedy="Take out what was written there, or say `overwrite: true`, then `rotator run` mints again",
+        )
     value = now.value_if_token
     if value is None or value in (token, base.value):
         return now
@@ -72,7 +88,7 @@ def _merge_again(context: Context, token: Secret, base: Reading) -> Reading:
         "out-of-band",
         f"Somebody else minted and wrote a living token to {context.authoritative.describe()} after us",
         then="Ours is dead and was not written over theirs; readers are served",
-        remedy="Find out who else manages this token, then `rotator reconcile " + context.policy.name + "`",
+        remedy="Find out who else manages this token; `rotator run` then looks at it and takes it over",
     )
 
 
@@ -86,6 +102,8 @@ def follow(context: Context) -> None:
         if destination is not context.authoritative:
             state = _publish_follower(context, destination, token)
             context.rotation = context.rotation.with_destination(ref, state)
+    if not any(record.state is DestinationState.BEHIND for record in context.rotation.destinations):
+        context.ledger.settle(context.rotation, ("destination-behind",))
 
 
 def _publish_follower(context: Context, destination: Destination, token: Secret) -> DestinationState:
@@ -96,6 +114,7 @@ def _publish_follower(context: Context, destination: Destination, token: Secret)
         try:
             reading = destination.read()
             if reading.value == token:
+                _served_by_now(context, ref)
                 return DestinationState.CURRENT
             if not (ownership := owns(context, destination, reading)).ours:
                 failure = Refused(f"{destination.describe()}: {ownership.reason}")
@@ -110,6 +129,10 @@ def _publish_follower(context: Context, destination: Destination, token: Secret)
             if not error.retryable:
                 break
             context.say(f"{destination.describe()} is behind: {error.happened}; trying again")
+        except Exception as error:
+            log.exception("unexpected error while writing to %s", ref)
+            failure = unexpected(error)
+            break
         else:
             context.change(served_after=sent, served=context.instant())
             context.audit(
@@ -126,3 +149,10 @@ def _publish_follower(context: Context, destination: Destination, token: Secret)
         f"Mend it, then `rotator run` or `rotator reconcile {context.policy.name}` writes the token there",
     )
     return DestinationState.BEHIND
+
+
+def _served_by_now(context: Context, ref: str) -> None:
+    """An earlier write took effect although nobody got its answer: the moment lies before this one."""
+    known = {record.ref: record.state for record in context.rotation.destinations}
+    if known.get(ref) is not DestinationState.CURRENT:
+        context.change(served=context.instant())

@@ -70,8 +70,8 @@ def test_settings_that_are_wrong_are_told_at_once(rotator: Rotator) -> None:
     assert ran.code == 2
     assert "3 problems in the settings" in ran.err
     named = [line.split()[0] for line in ran.err.splitlines() if line.startswith("  --")]
-    assert named == ["--lease", "--lettermint-api-url", "--log-level"]
-    again = rotator("status", "--lettermint-api-url", "ftp://x")
+    assert named == ["--lease", "--api-url", "--log-level"]
+    again = rotator("status", "--api-url", "ftp://x")
     assert "1 problem in the settings" in again.err
 
 

@@ -317,7 +317,7 @@ FLOWS |= {
     "the engine explodes": _accident("engine_explodes", codes=(4,)),
     "the command explodes": _accident("command_explodes", codes=(1,)),
     "a thread explodes": _accident("thread_explodes", codes=(0,)),
-    "httpx explodes": _accident("http_explodes", codes=(0,)),
+    "httpx explodes": _accident("http_explodes", codes=(6,)),
     "the provider quotes us": _accident("provider_quotes", 403, codes=(2,)),
     "the provider quotes us and breaks": _accident("provider_quotes", 500, codes=(6,)),
     "aws quotes us": _accident("aws_quotes", aws=True, codes=(1,)),

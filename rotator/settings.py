@@ -1,7 +1,8 @@
 """The settings: flag, then environment, then the TOML file of `--config`, then the default.
 
-A name has one spelling in each: `--audit-log`, `ROTATOR_AUDIT_LOG`, `audit_log`; flags leave out `lettermint`. An empty value is an
-unset one. Relative paths start at the working directory; those in the TOML file at its folder.
+A name has one spelling in each: `--audit-log`, `ROTATOR_AUDIT_LOG`, `audit_log`; flags leave out
+`lettermint`. An empty value is an unset one. Relative paths start at the working directory; those in
+the TOML file at its folder.
 All that is wrong is said at once. No secret is accepted as a flag or in the TOML file.
 """
 

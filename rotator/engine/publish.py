@@ -12,6 +12,7 @@ from rotator.clock import Instant
 from rotator.destinations.base import Destination, Reading
 from rotator.engine.context import Context
 from rotator.engine.preflight import owns
+from rotator.engine.resting import unexpected
 from rotator.errors import LeaseLost, NeedsAttention, Refused, RotatorError, VersionConflict
 from rotator.model import DestinationState
 from rotator.provider.base import PingAnswer

@@ -6,13 +6,12 @@ Two questions are answered here. `look` asks the world about one unclear or inte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from rotator.clock import Instant
-from rotator.destinations.base import Destination
+from rotator.destinations.base import Destination, Reading
 from rotator.engine.context import Context
 from rotator.errors import NeedsAttention, RotatorError
 from rotator.journal.base import Journal
@@ -40,8 +39,8 @@ class Finding:
     seen: Instant
     token: Secret | None = None
     """The kept token."""
-    current: bool = False
-    """Whether the authoritative destination serves it already."""
+    base: Reading | None = None
+    """What the authoritative destination holds, where that is not yet the kept token."""
 
 
 def look(context: Context) -> Finding:
@@ -105,25 +104,32 @@ def _look_once(context: Context, intent: Intent) -> Finding:
 
 
 def _find_kept(context: Context, intent: Intent) -> Finding | None:
+    base = context.authoritative.read()
     for ref, destination in context.destinations.items():
         authoritative = destination is context.authoritative
-        for current, token in _held(destination):
-            fingerprint = context.fingerprints.of(token)
-            if fingerprint in intent.known_fingerprints:
+        for token in _held(context, destination, base):
+            if context.fingerprints.of(token) in intent.known_fingerprints:
                 continue
             if _answers(context, token):
                 context.say(f"{ref} holds the token that was minted")
-                return Finding(Fate.KEPT, context.instant(), token, current=current and authoritative)
+                served = authoritative and token == base.value
+                return Finding(Fate.KEPT, context.instant(), token, base=None if served else base)
     return None
 
 
-def _held(destination: Destination) -> Iterable[tuple[bool, Secret]]:
-    reading = destination.read()
-    if reading.value_if_token is not None:
-        yield True, reading.value_if_token
-    staged = destination.read_staged()
-    if staged is not None and staged.value is not None and staged.value.is_project_token:
-        yield False, staged.value
+def _held(context: Context, destination: Destination, base: Reading) -> list[Secret]:
+    """The tokens of one destination. One that follows and cannot be read is passed over: readers of the
+    authoritative one wait, and a token kept elsewhere only costs a further mint."""
+    try:
+        reading = base if destination is context.authoritative else destination.read()
+        staged = destination.read_staged()
+    except RotatorError as error:
+        if destination is context.authoritative:
+            raise
+        context.say(f"{destination.describe()} could not be searched: {error.happened}")
+        return []
+    held = (reading.value_if_token, staged.value if staged is not None else None)
+    return [token for token in held if token is not None and token.is_project_token]
 
 
 def _answers(context: Context, token: Secret) -> bool:
@@ -139,34 +145,29 @@ def _answers(context: Context, token: Secret) -> bool:
 def _old_token(context: Context, intent: Intent) -> Secret | None:
     value = context.authoritative.read().value_if_token
     if value is not None and context.fingerprints.of(value) in intent.known_fingerprints:
-        context.old = context.old or value
+        if context.fingerprints.of(value) == context.rotation.old_fingerprint:
+            context.old = context.old or value
         return value
     return context.old
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A rotation that something is left to do for. `policy` is None for an orphan."""
+    """A rotation that something is left to do for."""
 
     rotation: Rotation
-    policy: Policy | None
+    orphan: bool
 
 
-def unfinished_of(
-    journal: Journal,
-    policies: Iterable[Policy],
-    from_snapshot: Callable[[Mapping[str, Any]], Policy],
-) -> list[Unfinished]:
-    """Every unfinished rotation, oldest first, with the policy it began with.
+def unfinished_of(journal: Journal, policies: Iterable[Policy]) -> list[Unfinished]:
+    """Every unfinished rotation, newest first: an older one of the same project has less left to do
+    once a newer one has minted.
 
     A rotation belongs to its project: it is an orphan when no policy of its name names that project
     any more, and then only a person may finish it.
     """
     present = {(policy.name, project) for policy in policies for project in policy.projects}
     return [
-        Unfinished(
-            rotation,
-            from_snapshot(rotation.snapshot) if (rotation.policy, rotation.project) in present else None,
-        )
-        for rotation in journal.unfinished()
+        Unfinished(rotation, orphan=(rotation.policy, rotation.project) not in present)
+        for rotation in reversed(journal.unfinished())
     ]

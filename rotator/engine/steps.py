@@ -6,6 +6,7 @@ A step first asks the world whether it is already done, so that running it again
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from rotator.clock import parse_rfc3339
@@ -15,7 +16,7 @@ from rotator.engine.preflight import preflight
 from rotator.engine.states import CLOSE, MINT_PUBLISH, PREFLIGHT, PROVE_DEAD, VERIFY
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import DestinationState, State, StepOutcome, Verified
+from rotator.model import DestinationState, Rotation, State, StepOutcome, Verified
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict, Verifier
@@ -33,7 +34,7 @@ def verify(context: Context) -> StepResult:
     if _minted_after_us(context) or (failed and _killed_by_our_own(context, token)):
         return _superseded(context)
     if not failed:
-        context.ledger.settle(context.policy.name, ("verification-failed",))
+        context.ledger.settle(context.rotation, ("verification-failed",))
         return StepResult(StepOutcome.DONE)
     what = "; ".join(f"{result.type}: {result.detail}" for result in failed)
     context.attend(
@@ -64,7 +65,8 @@ def _served(context: Context) -> Secret:
         "out-of-band",
         failure,
         then="The next `rotator run` looks again",
-        remedy=f"`rotator reconcile {context.policy.name}` compares provider, stores and journal",
+        remedy=f"Find out who wrote there; `rotator rotate {context.policy.name}` puts a new token in its place, "
+        f"`rotator reconcile {context.policy.name}` says what is true",
     )
 
 
@@ -112,7 +114,7 @@ def _killed_by_our_own(context: Context, token: Secret) -> bool:
 
     The provider's times have whole seconds, so two mints within one second look like one.
     """
-    if context.rotation.mints < 2:
+    if not context.rotation.loose:
         return False
     try:
         return context.provider.ping(token) is PingAnswer.DEAD
@@ -122,19 +124,29 @@ def _killed_by_our_own(context: Context, token: Secret) -> bool:
 
 def _superseded(context: Context) -> StepResult:
     """Somebody minted after our mint: a late call of our own, or somebody else."""
-    again = sum(step.outcome is StepOutcome.UNCLEAR for step in context.rotation.steps)
-    if context.rotation.mints > 1 and again < context.timings.mints:
+    rotation = context.rotation
+    if rotation.loose and rotation.intent and rotation.death and rotation.new_fingerprint:
         # One of our own unclear calls was executed after all, later than its deadline.
         context.say("an earlier call was executed late and killed the new token: minting again")
-        context.audit("token.superseded", fingerprint=context.rotation.new_fingerprint, own=True)
-        context.save(minted=False)
+        context.audit("token.superseded", fingerprint=rotation.new_fingerprint, own=True)
+        context.save(
+            minted=False,
+            loose=rotation.loose - 1,
+            # It may answer for a while, and must not be taken for the one that is minted next.
+            intent=replace(
+                rotation.intent,
+                known_fingerprints=(*rotation.intent.known_fingerprints, rotation.new_fingerprint),
+            ),
+            # It served readers meanwhile: only a dead token seen from now on is outage for certain.
+            death=replace(rotation.death, before=None),
+        )
         return StepResult(StepOutcome.UNCLEAR, "an earlier mint was executed late", go_to=MINT_PUBLISH.name)
     context.audit("token.superseded", fingerprint=context.rotation.new_fingerprint, own=False)
     raise NeedsAttention(
         "out-of-band",
         "Somebody else minted a token for this project right after us; ours may be dead",
-        then="Nothing further was changed",
-        remedy=f"Find out who, then `rotator reconcile {context.policy.name}`",
+        then="Nothing further was changed; readers hold what this rotation stored",
+        remedy=f"Find out who; `rotator rotate {context.policy.name}` makes a token that is ours again",
     )
 
 
@@ -143,7 +155,10 @@ def prove_dead(context: Context) -> StepResult:
     rotation = context.rotation
     if rotation.old_fingerprint is None:
         return StepResult(StepOutcome.SKIPPED, "there was no old token")
-    old = context.old or _recall(context)
+    try:
+        old = context.old or _recall(context)
+    except Unreachable as error:
+        return _not_proved(context, f"Its last copy could not be read: {error.happened}")
     if old is None:
         return StepResult(
             StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented"
@@ -169,15 +184,12 @@ def prove_dead(context: Context) -> StepResult:
     if answer is PingAnswer.DEAD:
         context.save(old_token_dead=True)
         context.ledger.remember(_died(context))
-        context.ledger.settle(context.policy.name, ("old-token-alive",))
+        context.ledger.settle(context.rotation, ("old-token-alive", "unclear"))
         return StepResult(StepOutcome.DONE, f"401 at attempt {attempts}")
     if answer is None:
-        context.attend(
-            "unclear",
-            "The old token could not be presented to the provider, so it is not proved dead",
-            "The next `rotator run` presents it again",
-        )
-        return StepResult(StepOutcome.UNCLEAR, "the provider could not be asked")
+        return _not_proved(context, "The provider could not be asked")
+    if answer is PingAnswer.FORBIDDEN:
+        return _not_proved(context, "The provider answered 403, which tells neither: an IP restriction, perhaps")
     context.save(old_token_dead=False)
     context.attend(
         "old-token-alive",
@@ -186,6 +198,15 @@ def prove_dead(context: Context) -> StepResult:
         "Revoke it in the Lettermint dashboard; the next `rotator run` presents it again",
     )
     return StepResult(StepOutcome.FAILED, "the old token is still accepted")
+
+
+def _not_proved(context: Context, why: str) -> StepResult:
+    context.attend(
+        "unclear",
+        f"The old token is not proved dead. {why}",
+        "The next `rotator run` presents it again",
+    )
+    return StepResult(StepOutcome.UNCLEAR, why)
 
 
 def _died(context: Context) -> KnownToken:
@@ -204,7 +225,11 @@ def _died(context: Context) -> KnownToken:
 
 
 def _recall(context: Context) -> Secret | None:
-    """The old token from the versions that destinations still keep, after a restart."""
+    """The old token from the versions that destinations still keep, after a restart.
+
+    Raises Unreachable if it was not found and a destination that may keep it could not be asked.
+    """
+    away: Unreachable | None = None
     for destination in context.destinations.values():
         try:
             found = destination.recall(
@@ -212,9 +237,12 @@ def _recall(context: Context) -> Secret | None:
             )
         except RotatorError as error:
             context.say(f"{destination.describe()} could not be searched: {error.happened}")
+            away = error if isinstance(error, Unreachable) else away
             continue
         if found is not None:
             return found
+    if away is not None:
+        raise away
     return None
 
 
@@ -231,7 +259,7 @@ def close(context: Context) -> StepResult:
         message=" ".join([*context.notes, *([] if context.ledger.raised else [_summary(context)])]),
     )
     if state is State.COMPLETED:
-        context.ledger.settle(context.policy.name)
+        context.ledger.settle(context.rotation)
     context.audit("rotation.close", state=state, outage=_plain_outage(context))
     context.save()
     return StepResult(StepOutcome.DONE)
@@ -258,9 +286,11 @@ def _left_to_do(context: Context) -> str:
 
 def _summary(context: Context) -> str:
     rotation = context.rotation
-    parts = ["The new token is stored and verified"]
+    parts = ["The new token is stored and verified"] if _verified(rotation) else ["The new token was stored"]
     if rotation.old_token_dead:
         parts.append("the old one is proved dead")
+    elif rotation.old_token_dead is False:
+        parts.append("the old one still worked when it was last presented, and no store keeps it any more")
     elif rotation.old_fingerprint is not None:
         parts.append("the old one could not be presented, so its death is not proved")
     if rotation.outage is not None:
@@ -268,6 +298,10 @@ def _summary(context: Context) -> str:
             f"the store held no living token for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s"
         )
     return "; ".join(parts) + "."
+
+
+def _verified(rotation: Rotation) -> bool:
+    return bool(rotation.verified) and all(result.ok for result in rotation.verified)
 
 
 def _plain_outage(context: Context) -> dict[str, float] | None:

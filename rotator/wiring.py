@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Wiring:
-    """One process's parts. Safe to use from several threads once `prepare` was called."""
+    """One process's parts. Safe to use from several threads once `ports` was asked for."""
 
     def __init__(
         self,

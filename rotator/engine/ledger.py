@@ -99,7 +99,7 @@ class Ledger:
                 self._clock.now(),
             )
         )
-        self._write(self._flush_audit)
+        self._write(self.flush_audit)
 
     def attend(self, rotation: Rotation, code: str, message: str, then: str) -> None:
         """Raises something that a person must look at."""
@@ -132,7 +132,7 @@ class Ledger:
     def unwritten(self) -> tuple[str, ...]:
         """Tries once more, then names what still is not written down ("journal", "audit")."""
         missing = []
-        for name, flush in (("journal", self._flush_journal), ("audit", self._flush_audit)):
+        for name, flush in (("journal", self._flush_journal), ("audit", self.flush_audit)):
             try:
                 flush()
             except (JournalUnavailable, AuditUnavailable) as error:
@@ -184,7 +184,8 @@ class Ledger:
         if gone:
             self._journal.clear_attention(rotation.policy, gone, self._lease)
 
-    def _flush_audit(self) -> None:
+    def flush_audit(self) -> None:
+        """Audits what could not be audited when it happened. Raises AuditUnavailable."""
         while self._spooled:
             event, at = self._spooled[0]
             self._audit.record(event, at=at)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rotator.clock import Instant
-from rotator.destinations.base import Destination, Reading
+from rotator.destinations.base import Reading
 from rotator.engine.context import Context, StepResult
-from rotator.engine.preflight import check_ownership, read_destinations
+from rotator.engine.preflight import check_ownership
 from rotator.engine.publish import follow, publish
 from rotator.engine.recovery import Fate, look
+from rotator.engine.resting import token_known_dead
+from rotator.engine.states import PREFLIGHT
 from rotator.errors import (
     CredentialRejected,
     JournalUnavailable,
@@ -33,13 +34,25 @@ from rotator.model import Bounds, Death, DestinationState, Intent, StepOutcome
 from rotator.provider.base import Minted
 from rotator.secret import Secret
 
+_QUICK_ENOUGH = 3
+"""Times that an intent is written anew because the writing itself used up its deadline."""
+
 
 def mint_and_publish(context: Context) -> StepResult:
     """Ends with the new token in the authoritative destination and tried at all others."""
     detail = ""
     if not context.rotation.minted:
-        context.ledger.forgiving = context.rotation.intent is not None
-        detail = _find_or_mint(context)
+        interrupted = context.rotation.intent is not None
+        context.ledger.forgiving = interrupted
+        if interrupted and _recovered(context):
+            detail = "the token minted before the interruption was found and kept"
+        elif interrupted and context.rotation.intent is None:
+            # Nothing was changed, and what was proved before the interruption may no longer hold.
+            return StepResult(
+                StepOutcome.FAILED, "the interrupted call was not executed", go_to=PREFLIGHT.name
+            )
+        else:
+            detail = _mint_until_published(context)
     context.ledger.forgiving = True
     follow(context)
     _measure_outage(context)
@@ -47,16 +60,15 @@ def mint_and_publish(context: Context) -> StepResult:
     return StepResult(StepOutcome.DONE, detail)
 
 
-def _find_or_mint(context: Context) -> str:
+def _mint_until_published(context: Context) -> str:
     """Returns how the token came about, for the step's record."""
-    if context.rotation.intent is not None and _recovered(context):
-        return "the token minted before the interruption was found and kept"
-    calls_before = context.rotation.mints
+    calls = 0
     give_up_at = context.clock.boot() + context.timings.publish_budget
     failure: RotatorError | None = None
-    while context.rotation.mints - calls_before < context.timings.mints:
+    while calls < context.timings.mints:
         try:
             base, intent = _prepare(context)
+            _announce(context, intent)
         except RotatorError as error:
             # Nothing was sent. With a dead token in the store it is tried again, else given up.
             if context.rotation.intent is None or not error.retryable:
@@ -68,30 +80,31 @@ def _find_or_mint(context: Context) -> str:
             context.pause(context.timings.longest_pause)
             continue
         try:
-            minted = _mint(context, intent)
-        except RateLimited as error:
-            _not_executed(context, intent, error)
-            context.say(f"the provider asks to wait {error.retry_after:.0f} s")
-            context.pause(error.retry_after)
-            failure = error
-            continue
+            minted = context.provider.rotate_token(context.rotation.project)
         except (Unreachable, CredentialRejected, Refused) as error:
             _not_executed(context, intent, error)
             failure = error
-            if context.rotation.intent is None or not error.retryable:
+            limited = isinstance(error, RateLimited)
+            wait = error.retry_after if isinstance(error, RateLimited) else context.timings.longest_pause
+            alive = context.rotation.intent is None
+            if not error.retryable or (alive and not limited) or context.clock.boot() + wait > give_up_at:
                 break
-            context.pause(context.timings.longest_pause)
+            # While readers hold a dead token, time alone ends the trying: nothing was used up.
+            calls += 1 if alive else 0
+            context.say(f"{error.happened}; trying again in {wait:.0f} s")
+            context.pause(wait)
             continue
         except UnclearOutcome as error:
+            calls += 1
             context.audit("mint.token.outcome", executed=None, error=str(error))
             context.say(f"unclear answer to the mint: {error.happened}")
             failure = error
             if _recovered(context):
                 return "the token was found although its answer was lost"
             continue
-        _keep(context, minted, intent, base)
-        calls = context.rotation.mints
-        return "" if calls == 1 else f"rotate-token was called {calls} times; the audit says why"
+        _keep(context, minted, base)
+        sent = context.rotation.mints
+        return "" if sent == 1 else f"rotate-token was called {sent} times; the audit says why"
     raise _give_up(context, failure)
 
 
@@ -101,15 +114,8 @@ def _prepare(context: Context) -> tuple[Reading, Intent]:
     if context.rotation.intent is not None:
         # The old token is dead already. A further mint is of use only when a write is accepted again.
         _await_writable(context)
-    readings = read_destinations(context)
-    check_ownership(context, readings)
+    readings, known = _look_around(context)
     base = readings[context.authoritative.spec.ref]
-    known = {
-        context.fingerprints.of(value)
-        for destination, reading in zip(context.destinations.values(), readings.values(), strict=True)
-        for value in (reading.value, _staged(destination))
-        if value is not None
-    }
     if context.rotation.intent is not None:
         known |= set(context.rotation.intent.known_fingerprints)
     facts = context.provider.project(context.rotation.project)
@@ -125,7 +131,32 @@ def _prepare(context: Context) -> tuple[Reading, Intent]:
     return base, intent
 
 
-def _mint(context: Context, intent: Intent) -> Minted:
+def _look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
+    """What the destinations hold, and the fingerprints of everything that is current or staged in them.
+
+    Before the first mint all must answer and be ours. Once readers may hold a dead token only the
+    authoritative one must: a destination that follows is tried afterwards, and keeps nobody waiting.
+    """
+    readings: dict[str, Reading] = {}
+    known: set[str] = set()
+    for ref, destination in context.destinations.items():
+        try:
+            reading, staged = destination.read(), destination.read_staged()
+        except RotatorError as error:
+            if context.rotation.intent is None or destination is context.authoritative:
+                raise
+            context.say(f"{destination.describe()} is left for later: {error.happened}")
+            continue
+        readings[ref] = reading
+        values = (reading.value, staged.value if staged else None)
+        known |= {context.fingerprints.of(value) for value in values if value is not None}
+    first = context.authoritative.spec.ref
+    check_ownership(context, readings if context.rotation.intent is None else {first: readings[first]})
+    return readings, known
+
+
+def _announce(context: Context, intent: Intent) -> None:
+    """Writes both intents down and checks the fence, right before the call; if this raises, none is sent."""
     former = context.rotation
     context.stop.check()
     context.audit(
@@ -138,51 +169,49 @@ def _mint(context: Context, intent: Intent) -> Minted:
         destination=context.authoritative.spec.ref,
         base_version=intent.base_versions.get(context.authoritative.spec.ref),
     )
-    context.save(intent=intent, mints=former.mints + 1)
-    delay = intent.sent.seconds_until(context.instant())
-    if delay > context.timings.settle / 2:
-        # Writing it down took so long that the deadline would be too early for the call that follows.
-        sent = context.instant()
-        context.save(
-            intent=replace(
-                intent, sent=sent, deadline=sent.plus(context.timings.call + context.timings.settle)
-            )
-        )
     try:
-        context.ledger.check_lease()
+        for _ in range(_QUICK_ENOUGH):
+            context.save(intent=intent, mints=former.mints + 1)
+            context.ledger.fence()
+            now = context.instant()
+            if intent.sent.seconds_until(now) <= context.timings.settle / 2:
+                context.say("minting")
+                return
+            # Writing it down took so long that the deadline would be too early for the call that follows.
+            deadline = now.plus(context.timings.call + context.timings.settle)
+            intent = replace(intent, sent=now, deadline=deadline)
     except JournalUnavailable:
-        context.change(intent=former.intent)  # the call is not sent
+        context.change(intent=former.intent, mints=former.mints)
         raise
-    context.say("minting")
-    return context.provider.rotate_token(context.rotation.project)
+    context.change(intent=former.intent, mints=former.mints)
+    raise JournalUnavailable(
+        f"The journal took more than {context.timings.settle / 2:g} s to write, {_QUICK_ENOUGH} times in a row",
+        then="No token was minted, because the deadline that others wait for could not be kept",
+        remedy="Look at the disk or the server that holds the journal",
+    )
 
 
-def _keep(context: Context, minted: Minted, intent: Intent, base: Reading) -> None:
+def _keep(context: Context, minted: Minted, base: Reading) -> None:
     """The provider has answered. Nothing but the store's write may come first."""
     received = context.instant()
     context.new = minted.token
     context.ledger.forgiving = True
-    sent_write, served = publish(context, minted.token, base)
-    death = context.rotation.death
+    death, intent = context.rotation.death, context.rotation.intent
+    assert intent is not None
     if death is None or death.before is None:
-        death = Death(after=(context.rotation.intent or intent).sent, before=received)
-    _record_published(
-        context, minted.token, death, served_after=sent_write, served=served, generated_at=minted.generated_at
-    )
-    context.audit("mint.token.outcome", executed=True, fingerprint=context.rotation.new_fingerprint)
-    context.audit(
-        "publish.destination.outcome",
-        destination=context.authoritative.spec.ref,
-        fingerprint=context.rotation.new_fingerprint,
-        ok=True,
-    )
+        context.change(death=Death(after=intent.sent, before=received))
+    served_after, served = publish(context, minted.token, base)
+    context.change(served_after=served_after, served=served)
+    fingerprint = context.fingerprints.of(minted.token)
+    context.audit("mint.token.outcome", executed=True, fingerprint=fingerprint)
+    _record_published(context, minted.token, minted.generated_at)
 
 
 def _not_executed(context: Context, intent: Intent, error: RotatorError) -> None:
     """The call certainly changed nothing: the record goes back to what it was before this intent."""
     context.audit("mint.token.outcome", executed=False, error=str(error))
-    # `known_fingerprints` tells an earlier lost mint from none: it had its own intent.
-    earlier = context.rotation.death is not None and context.rotation.death.before is not None
+    # An earlier mint of this rotation was lost: its intent stays open, and this one holds all of it.
+    earlier = token_known_dead(context.rotation)
     context.save(intent=intent if earlier else None)
     context.ledger.forgiving = earlier
 
@@ -195,7 +224,7 @@ def _recovered(context: Context) -> bool:
     context.audit("mint.token.outcome", executed=finding.fate is not Fate.NOT_EXECUTED, found=finding.fate)
     if finding.fate is Fate.NOT_EXECUTED:
         context.say("the call was not executed")
-        context.save(intent=None)
+        context.save(intent=None, loose=context.rotation.loose + 1)
         context.ledger.forgiving = False
         return False
     death = context.rotation.death
@@ -209,19 +238,25 @@ def _recovered(context: Context) -> bool:
     assert finding.token is not None
     context.new = finding.token
     context.ledger.forgiving = True
-    served_after, served = intent.sent, context.instant()
-    if not finding.current:
-        served_after, served = publish(context, finding.token, context.authoritative.read())
+    context.change(death=death, served_after=intent.sent, served=context.instant())
+    if finding.base is not None:
+        ref = context.authoritative.spec.ref
+        check_ownership(context, {ref: finding.base})
+        context.audit("publish.destination.intent", destination=ref, base_version=finding.base.version)
+        served_after, served = publish(context, finding.token, finding.base)
+        context.change(served_after=served_after, served=served)
     _tidy(context)
-    _record_published(
-        context,
-        finding.token,
-        death,
-        served_after=served_after,
-        served=served,
-        generated_at=context.provider.project(intent.project).token_generated_at,
-    )
+    _record_published(context, finding.token, _generated_at(context))
     return True
+
+
+def _generated_at(context: Context) -> str | None:
+    """The time of a mint whose answer is lost. Without it a later mint by others shows by its effect only."""
+    try:
+        return context.provider.project(context.rotation.project).token_generated_at
+    except RotatorError as error:
+        context.say(f"the time of the mint could not be read: {error.happened}")
+        return None
 
 
 def _tidy(context: Context) -> None:
@@ -233,27 +268,13 @@ def _tidy(context: Context) -> None:
             context.say(f"{destination.describe()} keeps a staged copy for now: {error.happened}")
 
 
-def _record_published(
-    context: Context,
-    token: Secret,
-    death: Death,
-    *,
-    served_after: Instant,
-    served: Instant,
-    generated_at: str | None,
-) -> None:
+def _record_published(context: Context, token: Secret, generated_at: str | None) -> None:
     fingerprint = context.fingerprints.of(token)
-    context.change(
-        minted=True,
-        new_fingerprint=fingerprint,
-        generated_at_after=generated_at,
-        death=death,
-        served_after=served_after,
-        served=served,
-    )
-    context.rotation = context.rotation.with_destination(
-        context.authoritative.spec.ref, DestinationState.CURRENT
-    )
+    ref = context.authoritative.spec.ref
+    context.change(minted=True, new_fingerprint=fingerprint, generated_at_after=generated_at)
+    context.rotation = context.rotation.with_destination(ref, DestinationState.CURRENT)
+    # Before the journal, which refuses a lease that was lost meanwhile: what was done was done.
+    context.audit("publish.destination.outcome", destination=ref, fingerprint=fingerprint, ok=True)
     context.ledger.remember(
         KnownToken(
             fingerprint=fingerprint,
@@ -265,6 +286,7 @@ def _record_published(
         )
     )
     context.save()
+    context.ledger.settle(context.rotation, ("token-dead", "unclear"))
     context.say("published")
 
 
@@ -313,11 +335,6 @@ def _await_writable(context: Context) -> None:
         then="Readers hold a dead token; the next `rotator run` mints as soon as a write is accepted",
         remedy="Mend the destination, then `rotator run`",
     )
-
-
-def _staged(destination: Destination) -> Secret | None:
-    staged = destination.read_staged()
-    return staged.value if staged else None
 
 
 def _measure_outage(context: Context) -> None:

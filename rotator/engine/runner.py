@@ -6,30 +6,27 @@ The same code for every trigger, for a new rotation and for one that another pro
 from __future__ import annotations
 
 import logging
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from rotator.audit.base import Audit, AuditBroken, AuditEvent
+from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
 from rotator.destinations.base import Destination, DestinationFactory
 from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
+from rotator.engine.leasing import Leasing
 from rotator.engine.ledger import Ledger
-from rotator.engine.states import CLOSE, VERIFY, past_no_return, step_after, steps_of
+from rotator.engine.resting import attention_of, in_view_of, token_known_dead, unexpected
+from rotator.engine.states import CLOSE, PREFLIGHT, PROVE_DEAD, past_no_return, step_after, steps_of
 from rotator.engine.steps import STEPS
 from rotator.errors import (
-    Busy,
-    EndpointGone,
+    AuditUnavailable,
     Held,
     Interrupted,
     InvalidInput,
-    JournalUnavailable,
     LeaseLost,
-    NeedsAttention,
     Refused,
     RotatorError,
     exit_code_of,
@@ -42,6 +39,9 @@ from rotator.secret import Fingerprinter
 from rotator.verifiers.base import Verifier
 
 log = logging.getLogger(__name__)
+
+_LOOKED_BACK = 50
+"""Rotations of a policy among which one that took another's place is looked for."""
 
 
 @dataclass(frozen=True)
@@ -78,91 +78,60 @@ class Runner:
         self._observer = observer
         self._unwritten = unwritten
         """Gets audit events that no log took, when the process would otherwise forget them."""
+        self._leasing = Leasing(ports.journal, holder, ports.clock, stop, ttl=timings.lease)
 
-    def rotate(self, policy: Policy, trigger: Trigger, reason: str) -> list[Rotation]:
+    def rotate(
+        self,
+        policy: Policy,
+        trigger: Trigger,
+        reason: str,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Rotation]:
         """Finishes what is unfinished for this policy, then rotates it unless that just happened.
 
-        Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun).
+        `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
+        Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
         steps_of(policy.strategy)
-        hold = self._ports.journal.holds().get(policy.name)
-        if hold is not None and trigger is not Trigger.EMERGENCY:
-            raise Held(
-                f"{policy.name} is held since {hold.since:%Y-%m-%d %H:%M} UTC by {hold.by}"
-                + (f" ({hold.reason})" if hold.reason else ""),
-                then="Nothing was changed",
-                remedy=f"`rotator release {policy.name}` unfreezes it",
-            )
-        with self._lease(policy.projects) as lease:
+        self._check_hold(policy.name, trigger)
+        with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
-            for unfinished in self._ports.journal.unfinished(policy.project):
-                fresh = not unfinished.minted
+            # Newest first: an older one has less left to do once a newer one has minted.
+            for unfinished in reversed(self._ports.journal.unfinished(policy.project)):
                 done.append(self._finish(unfinished, lease))
-                if fresh or done[-1].state is State.RUNNING:
-                    # It minted just now, or was stopped: a further mint would serve nobody.
-                    return done
-                if done[-1].unfinished:
-                    self._supersede(done[-1], lease)
-            done.append(self._carry(self._begin(policy, trigger, reason), policy, lease))
-            return done
+                if done[-1].state is State.RUNNING:
+                    return done  # stopped, or the lease is gone
+                if not unfinished.minted and not self._stuck_elsewhere(done[-1], policy):
+                    return done  # it minted just now, or tried to: a further mint would serve nobody
+            if not wanted():
+                return done
+            begun = self._carry(self._begin(policy, trigger, reason), policy, lease)
+            if not begun.minted or begun.state is State.RUNNING:
+                return [*done, begun]
+            return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
 
     def resume(self, rotation: Rotation) -> Rotation:
-        """Takes up a rotation that some process left unfinished. Raises as `rotate` does."""
+        """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
+        one that has not minted."""
         policy = self._ports.from_snapshot(rotation.snapshot)
-        with self._lease(policy.projects) as lease:
+        with self._leasing.lease(policy.projects) as lease:
             present = self._ports.journal.rotation(rotation.id)
             if present is None or not present.unfinished:
                 return present or rotation  # somebody else finished it while we waited for the lease
+            if not past_no_return(present):
+                self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
 
-    # the lease
-
-    @contextmanager
-    def _lease(self, projects: tuple[str, ...]) -> Iterator[Lease]:
-        lease = self._acquire(projects)
-        ended = threading.Event()
-        beat = threading.Thread(
-            target=self._heartbeat, args=(lease, ended), name=f"heartbeat-{projects[0]}", daemon=True
-        )
-        beat.start()
-        try:
-            yield lease
-        finally:
-            ended.set()
-            beat.join()
-            try:
-                self._ports.journal.release(lease)
-            except JournalUnavailable as error:
-                log.warning("lease not given back, it expires by itself: %s", error)
-
-    def _acquire(self, projects: tuple[str, ...]) -> Lease:
-        """Waits for a silent holder's lease, one lease time at most. Raises Busy for one with a heartbeat."""
-        journal, clock, ttl = self._ports.journal, self._ports.clock, self._timings.lease
-        seen: dict[str, float] = {}
-        give_up_at = clock.boot() + ttl + 1
-        while True:
-            try:
-                return journal.acquire(projects, self._holder, ttl=ttl)
-            except Busy:
-                if clock.boot() > give_up_at:
-                    raise
-                for project in projects:
-                    view = journal.lease_of(project)
-                    ends = clock.boot() + (view.expires_in if view else 0)
-                    # A heartbeat moves the end by a third of the lease; rounding moves it by less.
-                    if ends > seen.setdefault(project, ends) + ttl / 6:
-                        raise
-            clock.wait(ttl / 15, self._stop.requested)
-            self._stop.check()
-
-    def _heartbeat(self, lease: Lease, ended: threading.Event) -> None:
-        while not ended.wait(self._timings.lease / 3):
-            try:
-                self._ports.journal.renew(lease, ttl=self._timings.lease)
-            except LeaseLost:
-                return  # the next check of the fence tells the rotation
-            except JournalUnavailable as error:
-                log.warning("heartbeat failed, trying again: %s", error)
+    def _check_hold(self, name: str, trigger: Trigger) -> None:
+        hold = self._ports.journal.holds().get(name)
+        if hold is not None and trigger is not Trigger.EMERGENCY:
+            raise Held(
+                f"{name} is held since {hold.since:%Y-%m-%d %H:%M} UTC by {hold.by}"
+                + (f" ({hold.reason})" if hold.reason else ""),
+                then="Nothing was changed",
+                remedy=f"`rotator release {name}` unfreezes it",
+            )
 
     # one rotation
 
@@ -183,6 +152,13 @@ class Runner:
         )
 
     def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
+        # By the token, not by the time: the wall clock may have been set back in between.
+        recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
+        ours = rotation.new_fingerprint if rotation.minted else None
+        if ours and any(other.minted and other.old_fingerprint == ours for other in recent):
+            rotation = self._supersede(rotation, lease)
+            if not rotation.unfinished:
+                return rotation
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
         step = rotation.step if past_no_return(rotation) else steps_of(rotation.strategy)[0].name
@@ -191,10 +167,46 @@ class Runner:
         )
         return self._carry(rotation, policy, lease, resumed=True)
 
-    def _supersede(self, rotation: Rotation, lease: Lease) -> None:
-        """A newer rotation replaces the token this one still had something to do for."""
-        message = f"{rotation.message} Superseded by a newer rotation.".strip()
-        self._ports.journal.save(lease, replace(rotation, step="", message=message))
+    def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
+        """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be
+        proved, if that was not done."""
+        journal = self._ports.journal
+        unproved = rotation.minted and bool(rotation.old_fingerprint) and not rotation.old_token_dead
+        if unproved and rotation.step in (PROVE_DEAD.name, CLOSE.name):
+            return rotation
+        message = f"{rotation.message} A newer rotation took its place.".strip()
+        rotation = replace(
+            rotation,
+            step=PROVE_DEAD.name if unproved else "",
+            state=rotation.state if unproved else State.FAILED,
+            # What became of it is told by the newer one.
+            exit_code=0,
+            finished_at=rotation.finished_at or self._ports.clock.now(),
+            message=message,
+        )
+        journal.save(lease, rotation)
+        kept = ("old-token-alive", "unclear") if unproved else ()
+        gone = tuple(
+            entry.code
+            for entry in journal.attentions(rotation.policy)
+            if entry.rotation == rotation.id and entry.code not in kept
+        )
+        journal.clear_attention(rotation.policy, gone, lease)
+        return rotation
+
+    def _make_way(self, rotation: Rotation, lease: Lease) -> Rotation:
+        """After a newer one has minted: does what is left, unless that was just tried."""
+        left = self._supersede(rotation, lease)
+        return self._finish(left, lease) if left.unfinished and left.step != rotation.step else left
+
+    def _stuck_elsewhere(self, tried: Rotation, policy: Policy) -> bool:
+        """Whether a rotation could not be finished in the places it began with, and the policy names others
+        now. Its call cannot be in flight any more: the trying has waited for the deadline."""
+        return (
+            tried.unfinished
+            and not tried.minted
+            and self._ports.from_snapshot(tried.snapshot).destinations != policy.destinations
+        )
 
     def _carry(self, rotation: Rotation, policy: Policy, lease: Lease, *, resumed: bool = False) -> Rotation:
         ledger = Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock)
@@ -233,12 +245,13 @@ class Runner:
             # The record is somebody else's now: nothing may be written down by us.
             context.change(message=str(error), exit_code=error.exit_code)
             context.say(str(error))
+            self._audit_leftovers(context)
             return context.rotation
         except RotatorError as error:
             self._rest(context, error)
         except Exception as error:
             log.exception("unexpected error in rotation %s", rotation.id)
-            self._rest(context, _unexpected(error))
+            self._rest(context, unexpected(error))
         self._write_leftovers(context)
         return context.rotation
 
@@ -268,11 +281,21 @@ class Runner:
             context.say(context.rotation.message or context.rotation.state)
             return False
         context.save(step=result.go_to or step_after(strategy, name))
+        if result.go_to == PREFLIGHT.name:
+            # It turned out that nothing was changed, so a hold counts again.
+            self._check_hold(context.policy.name, context.rotation.trigger)
         return True
 
     def _interrupted(self, context: Context, error: Interrupted) -> None:
         context.ledger.forgiving = True
         context.change(message=str(error), exit_code=exit_code_of(error))
+        if token_known_dead(context.rotation):
+            context.ledger.attend(
+                context.rotation,
+                "token-dead",
+                "Stopped by a signal after the old token died and before a new one was stored",
+                "Readers hold a dead token; `rotator run` mints again",
+            )
         context.audit("rotation.interrupt", step=context.rotation.step, signal=error.signal_number)
         context.save()
         context.say(str(error))
@@ -282,7 +305,9 @@ class Runner:
         rotation = context.rotation
         context.ledger.forgiving = True
         forward_only = past_no_return(rotation)
-        attention = _attention_of(error, rotation)
+        code = error.code
+        error = in_view_of(rotation, error)
+        attention = attention_of(error, rotation)
         if attention is not None:
             state = State.NEEDS_ATTENTION
         elif isinstance(error, Refused | InvalidInput):
@@ -303,9 +328,18 @@ class Runner:
                 error.happened,
                 " ".join(part for part in (error.then, error.remedy) if part),
             )
-        context.audit("rotation.rest", state=state, step=rotation.step, error=error.code, message=str(error))
+        context.audit("rotation.rest", state=state, step=rotation.step, error=code, message=str(error))
         context.save()
         context.say(str(error))
+
+    def _audit_leftovers(self, context: Context) -> None:
+        """What the audit log did not take, when the journal is not ours to write any more."""
+        try:
+            context.ledger.flush_audit()
+        except AuditUnavailable as error:
+            log.warning("audit not written: %s", error)
+            for event, at in context.ledger.spooled():
+                self._unwritten(event, at)
 
     def _write_leftovers(self, context: Context) -> None:
         """What could not be written down is tried once more, then said out loud."""
@@ -330,25 +364,3 @@ class Runner:
             except RotatorError as error:
                 log.warning("not journaled: %s", error)
         self._observer(Progress(context.policy.name, context.rotation.id, context.rotation.step, message))
-
-
-def _attention_of(error: RotatorError, rotation: Rotation) -> str | None:
-    """The attention code of an error that a person must look at; None where nothing was changed."""
-    if isinstance(error, NeedsAttention):
-        return error.attention
-    if isinstance(error, EndpointGone):
-        return "endpoint-gone"
-    if isinstance(error, AuditBroken):
-        return "audit"
-    if rotation.minted:
-        return "verification-failed" if rotation.step == VERIFY.name else "unclear"
-    return "token-dead" if past_no_return(rotation) else None
-
-
-def _unexpected(error: Exception) -> RotatorError:
-    # The text of an unexpected error may quote anything; its type is enough, the log has the traceback.
-    return RotatorError(
-        f"An unexpected {type(error).__name__} stopped the rotation",
-        then="What was begun is in the journal; the log has the traceback",
-        remedy="Please report it; `rotator run` takes the rotation up again",
-    )

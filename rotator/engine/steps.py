@@ -159,6 +159,15 @@ def prove_dead(context: Context) -> StepResult:
         old = context.old or _recall(context)
     except Unreachable as error:
         return _not_proved(context, f"Its last copy could not be read: {error.happened}")
+    if old is None and rotation.old_token_dead is False:
+        context.attend(
+            "old-token-alive",
+            "The old token still worked when it was last presented, and no destination keeps it any more",
+            "Make sure that it is revoked in the Lettermint dashboard; it cannot be presented again, and the "
+            "next completed rotation takes this notice away",
+        )
+        return StepResult(StepOutcome.FAILED, "the old token cannot be presented any more")
+    context.old = old
     if old is None:
         return StepResult(
             StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented"
@@ -189,7 +198,9 @@ def prove_dead(context: Context) -> StepResult:
     if answer is None:
         return _not_proved(context, "The provider could not be asked")
     if answer is PingAnswer.FORBIDDEN:
-        return _not_proved(context, "The provider answered 403, which tells neither: an IP restriction, perhaps")
+        return _not_proved(
+            context, "The provider answered 403, which tells neither: an IP restriction, perhaps"
+        )
     context.save(old_token_dead=False)
     context.attend(
         "old-token-alive",
@@ -279,8 +290,10 @@ def _left_to_do(context: Context) -> str:
         return MINT_PUBLISH.name  # a published token is not minted again: only the followers are tried
     if "verification-failed" in raised:
         return VERIFY.name
-    if "old-token-alive" in raised or "unclear" in raised:
+    if "unclear" in raised or ("old-token-alive" in raised and context.old is not None):
         return PROVE_DEAD.name
+    if "old-token-alive" in raised:
+        return ""  # nothing is left that could present it
     return CLOSE.name if raised else ""
 
 
@@ -289,8 +302,6 @@ def _summary(context: Context) -> str:
     parts = ["The new token is stored and verified"] if _verified(rotation) else ["The new token was stored"]
     if rotation.old_token_dead:
         parts.append("the old one is proved dead")
-    elif rotation.old_token_dead is False:
-        parts.append("the old one still worked when it was last presented, and no store keeps it any more")
     elif rotation.old_fingerprint is not None:
         parts.append("the old one could not be presented, so its death is not proved")
     if rotation.outage is not None:

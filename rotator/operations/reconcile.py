@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rotator.destinations.base import Destination, Reading
+from rotator.destinations.base import Content, Destination, Reading
 from rotator.engine.runner import Ports, Runner
 from rotator.errors import RotatorError
 from rotator.model import Policy, Rotation, Trigger
@@ -38,6 +38,8 @@ class Reconciliation:
 class _Findings:
     facts: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    foreign: bool = False
+    """The authoritative destination holds what only a person may take out."""
 
 
 def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
@@ -50,6 +52,7 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
         found.facts.append(
             f"rotation {unfinished.id} is unfinished: {unfinished.state}, next step {unfinished.step}"
         )
+    if unfinished is not None and not (unfinished.minted and alive[policy.authoritative.ref] is False):
         action, why = "resume", f"rotation {unfinished.id} has its step {unfinished.step} still to do"
     else:
         action, why = _next(policy, found, alive)
@@ -93,6 +96,8 @@ def _ask_destinations(ports: Ports, policy: Policy, found: _Findings) -> dict[st
         except RotatorError as error:
             found.unknown.append(f"what {destination.describe()} holds: {error.happened}")
             continue
+        if spec is policy.authoritative:
+            found.foreign = reading.content is Content.FOREIGN and not spec.overwrite
         alive[spec.ref] = _judge(ports, destination, reading, found)
         value = reading.value_if_token
         if first is None:
@@ -125,6 +130,11 @@ def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tu
     authoritative = alive[policy.authoritative.ref]
     if authoritative is False:
         return "rotate", "readers hold a dead token; a new one repairs that"
+    if found.foreign:
+        return (
+            "wait",
+            "the authoritative destination holds something that is no project token; it is not ours",
+        )
     if authoritative is None and not found.unknown:
         return "rotate", "no token is stored yet; a rotation issues the first"
     if found.unknown:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from rotator.engine.recovery import Unfinished, unfinished_of
 from rotator.engine.runner import Ports, Runner
-from rotator.errors import Busy, Interrupted, RotatorError, combine_exit_codes, exit_code_of
+from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
 from rotator.interrupt import Stop, leave_signals_to_main
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, Trigger
+from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Trigger
+from rotator.operations import outside
 from rotator.planner import Facts, anchor_from, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
 
@@ -43,12 +45,23 @@ class _Gathered:
 
     def add(self, rotations: Iterable[Rotation]) -> None:
         for rotation in rotations:
+            if rotation.state is State.FAILED and rotation.exit_code == 0:
+                continue  # closed because a newer one took its place, which tells the outcome
             self.rotations.append(rotation)
             self.codes.append(rotation.exit_code)
 
     def fail(self, name: str, error: RotatorError) -> None:
         self.errors.append((name, error))
         self.codes.append(exit_code_of(error))
+
+    def take(self, name: str, result: list[Rotation] | RotatorError) -> None:
+        """As a run sees it: what is held or in other hands is passed over."""
+        if isinstance(result, Busy | Held):
+            self.notes.append(f"{name}: passed over: {result.happened}.")
+        elif isinstance(result, RotatorError):
+            self.fail(name, result)
+        else:
+            self.add(result)
 
     def outcome(self) -> Outcome:
         return Outcome(tuple(self.rotations), tuple(self.errors), tuple(self.notes), tuple(self.codes))
@@ -75,42 +88,49 @@ def run(
 ) -> Outcome:
     """One shot: takes up what is unfinished, then rotates what is due. Never waits for a drain."""
     gathered = _Gathered()
-    unfinished = unfinished_of(ports.journal, policies, ports.from_snapshot)
+    unfinished = unfinished_of(ports.journal, policies)
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
     try:
-        due = _gather_due(ports, (p for p in policies if p.name not in taken_up), next_cron, stop, gathered)
+        rest = (policy for policy in policies if policy.name not in taken_up)
+        due = _gather_due(ports, rest, next_cron, stop, gathered)
     except Interrupted as error:
         # What was taken up before is told all the same.
         gathered.notes.append(str(error))
         gathered.codes.append(exit_code_of(error))
         return gathered.outcome()
-    jobs = {policy.name: _job(runner, policy, Trigger.SCHEDULE, decision.reason) for policy, decision in due}
+    jobs = {one.policy.name: _due_job(runner, ports, one, next_cron) for one in due}
     for name, result in _side_by_side(jobs):
-        if isinstance(result, Busy):
-            gathered.notes.append(f"{name}: passed over: {result.happened}.")
-        elif isinstance(result, RotatorError):
-            gathered.fail(name, result)
-        else:
-            gathered.add(result)
+        gathered.take(name, result)
+        if result == []:
+            gathered.notes.append(f"{name}: passed over: another process has just rotated it.")
     return gathered.outcome()
 
 
 def _resume(runner: Runner, ports: Ports, unfinished: list[Unfinished], gathered: _Gathered) -> None:
-    jobs: dict[str, Callable[[], list[Rotation]]] = {}
+    _forget_orphans(ports, {entry.rotation.id for entry in unfinished if entry.orphan})
+    # Those of one project one after the other: they need the same lease.
+    chains: dict[str, list[Rotation]] = {}
     for entry in unfinished:
-        if entry.policy is None:
+        if entry.orphan:
             _orphan(ports, entry.rotation, gathered)
         else:
-            jobs[entry.rotation.id] = lambda rotation=entry.rotation: [runner.resume(rotation)]  # type: ignore[misc]  # a default binds the loop's value
-    names = {entry.rotation.id: entry.rotation.policy for entry in unfinished}
-    for rotation_id, result in _side_by_side(jobs):
-        if isinstance(result, Busy):
-            gathered.notes.append(f"{names[rotation_id]}: passed over: {result.happened}.")
-        elif isinstance(result, RotatorError):
-            gathered.fail(names[rotation_id], result)
-        else:
-            gathered.add(result)
+            chains.setdefault(entry.rotation.project, []).append(entry.rotation)
+    for row in zip_longest(*chains.values()):
+        now = {rotation.id: rotation for rotation in row if rotation is not None}
+        for rotation_id, result in _side_by_side({name: _resume_job(runner, r) for name, r in now.items()}):
+            gathered.take(now[rotation_id].policy, result)
+
+
+def _resume_job(runner: Runner, rotation: Rotation) -> Callable[[], list[Rotation]]:
+    return lambda: [runner.resume(rotation)]
+
+
+def _forget_orphans(ports: Ports, present: set[str]) -> None:
+    """Clears the attention for rotations that are orphans no more: their policy is back, or they are done."""
+    for entry in ports.journal.attentions():
+        if entry.code == "orphan" and entry.rotation not in present:
+            ports.journal.clear_attention(entry.policy, ("orphan",))
 
 
 def _orphan(ports: Ports, rotation: Rotation, gathered: _Gathered) -> None:
@@ -124,16 +144,24 @@ def _orphan(ports: Ports, rotation: Rotation, gathered: _Gathered) -> None:
     gathered.codes.append(4)
 
 
+@dataclass(frozen=True)
+class _Due:
+    policy: Policy
+    decision: Decision
+    dead: bool = False
+    """Not by its schedule, but because readers hold a dead token."""
+
+
 def _gather_due(
     ports: Ports,
     policies: Iterable[Policy],
     next_cron: NextCron,
     stop: Stop,
     gathered: _Gathered,
-) -> list[tuple[Policy, Decision]]:
+) -> list[_Due]:
     holds = ports.journal.holds()
     gone = {a.policy for a in ports.journal.attentions() if a.code == "endpoint-gone"}
-    due: list[tuple[tuple[Policy, Decision], Decision]] = []
+    due: list[tuple[_Due, Decision]] = []
     for policy in policies:
         stop.check()
         if policy.name in holds:
@@ -143,12 +171,24 @@ def _gather_due(
             continue
         try:
             facts = ports.provider.project(policy.project)
-            _remember(ports, facts)
-            known = Facts(anchor_from(facts.token_generated_at), next_cron)
+            decision = _decide(ports, policy, facts, next_cron)
+            state = "" if decision.due else outside.notice(ports, policy, facts)
+            if state != outside.FOUND:
+                _remember(ports, facts)
         except RotatorError as error:
             gathered.fail(policy.name, error)
             continue
-        decision = decide(policy, known, ports.clock.now())
+        if state == outside.KNOWN:
+            gathered.notes.append(
+                f"{policy.name}: the token that readers hold is dead, as `rotator status` says since. "
+                f"`rotator rotate {policy.name}` makes a new one."
+            )
+            gathered.codes.append(4)
+            continue
+        if state == outside.FOUND:
+            decision = replace(
+                decision, due=True, reason="the stored token is dead: somebody else changed it"
+            )
         if not decision.due:
             continue
         if policy.name in gone:
@@ -158,8 +198,24 @@ def _gather_due(
             )
             gathered.codes.append(4)
             continue
-        due.append(((policy, decision), decision))
+        due.append((_Due(policy, decision, dead=state == outside.FOUND), decision))
     return most_overdue_first(due)
+
+
+def _decide(ports: Ports, policy: Policy, facts: ProjectFacts, next_cron: NextCron) -> Decision:
+    return decide(policy, Facts(anchor_from(facts.token_generated_at), next_cron), ports.clock.now())
+
+
+def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Callable[[], list[Rotation]]:
+    policy = due.policy
+
+    def still() -> bool:
+        # Asked under the lease: another cron job may have found the same policy due, and been faster.
+        if due.dead:
+            return outside.is_dead(ports, policy)
+        return _decide(ports, policy, ports.provider.project(policy.project), next_cron).due
+
+    return lambda: runner.rotate(policy, Trigger.SCHEDULE, due.decision.reason, wanted=still)
 
 
 def _remember(ports: Ports, facts: ProjectFacts) -> None:

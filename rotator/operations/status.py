@@ -15,6 +15,9 @@ from rotator.policies.schedule import NextCron
 from rotator.provider.base import Provider
 from rotator.views import PolicyStatus
 
+_LOOKED_BACK = 20
+"""Rotations of a policy among which the last measured outage is looked for."""
+
 
 def refresh(journal: Journal, provider: Provider, clock: Clock, policies: Iterable[Policy]) -> None:
     """Asks the provider about every project and keeps what it says. Raises as `Provider.project`."""
@@ -28,12 +31,19 @@ def statuses(
     policies: Iterable[Policy],
     next_cron: NextCron,
 ) -> list[PolicyStatus]:
-    """One entry per policy, in the order given."""
+    """One entry per policy, in the order given; then one for each rotation whose policy is gone."""
+    policies = tuple(policies)
     attention: dict[str, list[Attention]] = {}
     for entry in journal.attentions():
         attention.setdefault(entry.policy, []).append(entry)
     open_rotations = {rotation.policy: rotation for rotation in journal.unfinished()}
     held = journal.holds()
+    names = {policy.name for policy in policies}
+    orphans = [
+        _orphan(open_rotations[name], tuple(entries))
+        for name, entries in attention.items()
+        if name not in names and name in open_rotations and any(one.code == "orphan" for one in entries)
+    ]
     return [
         _status(
             journal,
@@ -45,7 +55,26 @@ def statuses(
             held=policy.name in held,
         )
         for policy in policies
-    ]
+    ] + orphans
+
+
+def _orphan(rotation: Rotation, attention: tuple[Attention, ...]) -> PolicyStatus:
+    return PolicyStatus(
+        name=rotation.policy,
+        project=rotation.project,
+        active_project=None,
+        strategy=rotation.strategy.value,
+        state="needs-attention",
+        token_generated_at=None,
+        age_seconds=None,
+        next_due_at=None,
+        overdue=False,
+        reason="its policy is gone",
+        last_outcome=rotation.state.value,
+        last_outage=rotation.outage,
+        rotation=rotation,
+        attention=attention,
+    )
 
 
 def _status(
@@ -70,7 +99,7 @@ def _status(
             reason = decision.reason
         except RotatorError as error:
             reason = error.happened
-    last = next(iter(journal.rotations(policy.name, limit=1)), None)
+    recent = journal.rotations(policy.name, limit=_LOOKED_BACK)
     return PolicyStatus(
         name=policy.name,
         project=policy.project,
@@ -82,8 +111,8 @@ def _status(
         next_due_at=decision.due_at if decision else None,
         overdue=bool(decision and decision.overdue),
         reason=reason,
-        last_outcome=last.state.value if last else None,
-        last_outage=last.outage if last else None,
+        last_outcome=recent[0].state.value if recent else None,
+        last_outage=next((one.outage for one in recent if one.outage is not None), None),
         rotation=unfinished,
         attention=attention,
     )

@@ -140,6 +140,25 @@ def test_run_passes_over_what_another_is_at_work_on(site: Site) -> None:
     assert (billing.mints, other.mints) == (1, 1)
 
 
+def test_run_passes_over_what_another_has_just_taken(site: Site) -> None:
+    """The same when the other process has the lease and has written nothing yet."""
+    billing = site.add(schedule={"every": "1s"})
+    eventually(lambda: due(site, "billing"))
+    gate = site.folder / "gate"
+    prepare = {
+        "call": "tests.acceptance.moments:wait_before",
+        "with": ["rotator.journal.sqlite:SqliteJournal.save", str(gate)],
+    }
+    first = site.start("rotate", "billing", "--yes", "-o", "json", prepare=prepare)
+    eventually(gate.exists)
+    run = site.run("run", "-o", "json")
+    assert (run.code, run.rotations) == (0, []), run.errors
+    assert "billing: passed over" in run.errors
+    gate.unlink()
+    assert first.wait().code == 0
+    assert billing.mints == 1
+
+
 def due(site: Site, name: str) -> bool:
     ended = site.run("status", name, "--refresh", "-o", "json")
     return '"overdue": true' in ended.output or '"state": "due"' in ended.output

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.moments import is_asleep
 from tests.acceptance.site import PING_AND_SEND, AwsStore, Entry, Site, eventually
 from tests.crash.harness import KILLED, Child
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
@@ -123,25 +124,38 @@ def test_a_kill_during_the_mint(site: Site, billing: Entry) -> None:
     assert site.audit_holds()
 
 
-SLEEPS = {"before the mint": ("project", 0), "while the mint's answer is under way": ("rotate", 1)}
+MOMENT = "tests.acceptance.moments:"
+SLEEPS: dict[str, tuple[dict[str, Any], int]] = {
+    # how it falls asleep, and whether it has minted by then
+    "having read the project": (
+        {"call": f"{MOMENT}sleep_after", "with": ["rotator.provider.lettermint:LettermintProvider.project"]},
+        0,
+    ),
+    "right before the mint": ({"call": f"{MOMENT}sleep_after_the_intent"}, 0),
+    "with the new token in memory": (
+        {
+            "call": f"{MOMENT}sleep_after",
+            "with": ["rotator.provider.lettermint:LettermintProvider.rotate_token"],
+        },
+        1,
+    ),
+}
 
 
 @pytest.mark.parametrize("moment", SLEEPS)
-def test_a_sleeper_that_wakes_up_does_no_harm(site: Site, billing: Entry, moment: str) -> None:
+def test_a_sleeper_that_wakes_up_does_no_harm(site: Site, moment: str) -> None:
     """Stopped past its lease, overtaken, continued: it neither mints nor writes, and says that it lost."""
-    call, minted = SLEEPS[moment]
-    site.environment |= {"ROTATOR_LEASE": "1s", "ROTATOR_CALL_TIMEOUT": "0.9s"}
-    site.simulator.faults.add(call, "answer-latency", seconds=0.5, project=billing.project)
-    sleeper = start(site, "rotate", "billing", "--yes")
-    eventually(lambda: not site.simulator.faults.waiting())
-    if minted:
-        eventually(lambda: billing.mints == minted)
-    sleeper.signal(signal.SIGSTOP)
+    prepare, minted = SLEEPS[moment]
+    billing = site.add()
+    site.environment["ROTATOR_LEASE"] = "1s"
+    sleeper = site.start("rotate", "billing", "--yes", "-o", "json", prepare=prepare)
+    eventually(lambda: is_asleep(sleeper.pid))
+    assert billing.mints == minted
     site.environment["ROTATOR_LEASE"] = "4s"
     other = site.rotate("billing")
     assert other.code == 0, other.errors
-    after = truth(site, billing)
     assert billing.serves_a_living_token
+    after = truth(site, billing)
     sleeper.signal(signal.SIGCONT)
     ended = sleeper.wait()
     assert ended.code == 5, ended.errors

@@ -35,7 +35,9 @@ def test_write_that_took_effect_though_it_failed(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_follower_that_was_written_without_an_answer(make_bench: Callable[..., Bench], *, killed: bool) -> None:
+def test_follower_that_was_written_without_an_answer(
+    make_bench: Callable[..., Bench], *, killed: bool
+) -> None:
     """The outage ends with the last destination, also when its write was only found to have happened."""
     bench = make_bench(followers=("second.json",))
     follower = bench.wiring.destination(bench.policy.destinations[1])

@@ -202,6 +202,17 @@ def test_wall_clock_jump_and_reboot_do_not_shorten_the_deadline(bench: Bench) ->
     assert bench.clock.boot() - before >= bench.timings.call + bench.timings.settle
 
 
+def test_wall_clock_set_back_does_not_close_a_rotation_in_favour_of_an_older_one(bench: Bench) -> None:
+    """A completed rotation that seems to be of a later hour is not the successor of an interrupted one."""
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.jump_wall(-3600)
+    die_at_the_mint(bench, executed=True)
+    rotate_and_die(bench)
+    outcome = run(bench)
+    assert [r.state for r in outcome.rotations] == [State.COMPLETED]
+    bench.assert_served()
+
+
 def test_interruption_with_a_dead_token_in_the_store_is_told(bench: Bench) -> None:
     """Stopped between a lost mint and the next one: exit 143, and `status` says that readers are cut off."""
     bench.simulator.faults.add("rotate", "lost-answer", times=None)
@@ -303,7 +314,12 @@ def test_rotation_stuck_at_a_place_that_is_gone_does_not_block_a_new_policy(benc
     """Its token cannot be written where it began; a person's rotation by the policy's new place goes on."""
     die_at_the_mint(bench, executed=True)
     stuck = rotate_and_die(bench)
-    bench.secret_file.unlink()
+    old_place = bench.wiring.destination(bench.policy.authoritative)
+
+    def gone() -> Reading:
+        raise DestinationRefused("The secret is scheduled for deletion")
+
+    old_place.read = gone  # type: ignore[method-assign]
     moved = bench.folder / "moved.json"
     bench.write_secret(moved, bench.first)
     bench.document["destinations"][0]["path"] = str(moved)
@@ -313,7 +329,10 @@ def test_rotation_stuck_at_a_place_that_is_gone_does_not_block_a_new_policy(benc
     assert bench.simulator.is_alive(bench.stored(moved))
     assert not bench.wiring.journal.unfinished()
     assert bench.attention == set()
-    assert stuck.id not in {r.id for r in done}
+    assert [r.exit_code for r in done] == [0, 0]
+    kept = bench.wiring.journal.rotation(stuck.id)
+    assert kept is not None
+    assert "newer rotation" in kept.message
 
 
 def test_journal_lost_before_a_second_mint_stops_it(bench: Bench) -> None:

@@ -16,7 +16,6 @@ from tests.engine.bench import Bench
 from tests.engine.test_resumption import (
     die_at_the_mint,
     fail_verification,
-    interrupted_before_the_mint,
     rotate_and_die,
     run,
 )
@@ -157,19 +156,6 @@ def test_token_killed_late_is_not_kept_while_it_still_answers(bench: Bench) -> N
     assert rotation.state is State.COMPLETED
     assert rotation.old_token_dead is True
     bench.assert_served()
-
-
-def test_orphan_that_sent_nothing_is_closed(bench: Bench) -> None:
-    """Its policy is gone and nothing was changed: there is nothing to alarm anybody for."""
-    left = interrupted_before_the_mint(bench)
-    outcome = operation.run(bench.runner, bench.wiring.ports, (), next_after, bench.stop)
-    assert outcome.exit_code == 0
-    assert bench.rotate_calls == 0
-    assert not bench.wiring.journal.unfinished()
-    closed = bench.wiring.journal.rotation(left.id)
-    assert closed is not None
-    assert closed.state is State.FAILED
-    assert "Nothing was changed" in closed.message
 
 
 def test_orphan_past_its_mint_is_shown_until_its_policy_is_back(bench: Bench) -> None:

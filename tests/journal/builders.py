@@ -62,6 +62,7 @@ def full_rotation(rotation_id="r-full"):
         new_fingerprint="fp_" + "1" * 20,
         intent=Intent(PROJECT, sent, sent.plus(15), "2026-10-01T00:00:00Z", ("fp_a", "fp_b"), {"x#k": None}),
         mints=2,
+        loose=1,
         minted=True,
         generated_at_after="2026-11-21T12:00:01Z",
         death=Death(sent, sent.plus(0.5)),

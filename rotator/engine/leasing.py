@@ -1,0 +1,73 @@
+"""The lease of a policy's projects: taken, kept by a heartbeat, given back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rotator.clock import Clock
+from rotator.errors import Busy, JournalUnavailable, LeaseLost
+from rotator.interrupt import Stop
+from rotator.journal.base import Holder, Journal, Lease
+
+log = logging.getLogger(__name__)
+
+
+class Leasing:
+    """Takes leases for one process. Safe to use from several threads."""
+
+    def __init__(self, journal: Journal, holder: Holder, clock: Clock, stop: Stop, *, ttl: float) -> None:
+        self._journal = journal
+        self._holder = holder
+        self._clock = clock
+        self._stop = stop
+        self._ttl = ttl
+
+    @contextmanager
+    def lease(self, projects: tuple[str, ...]) -> Iterator[Lease]:
+        """Holds the lease of these projects. Raises Busy, JournalUnavailable, Interrupted."""
+        lease = self._acquire(projects)
+        ended = threading.Event()
+        beat = threading.Thread(
+            target=self._heartbeat, args=(lease, ended), name=f"heartbeat-{projects[0]}", daemon=True
+        )
+        beat.start()
+        try:
+            yield lease
+        finally:
+            ended.set()
+            beat.join()
+            try:
+                self._journal.release(lease)
+            except JournalUnavailable as error:
+                log.warning("lease not given back, it expires by itself: %s", error)
+
+    def _acquire(self, projects: tuple[str, ...]) -> Lease:
+        """Waits for a silent holder's lease, one lease time at most. Raises Busy for one with a heartbeat."""
+        seen: dict[str, float] = {}
+        give_up_at = self._clock.boot() + self._ttl + 1
+        while True:
+            try:
+                return self._journal.acquire(projects, self._holder, ttl=self._ttl)
+            except Busy:
+                if self._clock.boot() > give_up_at:
+                    raise
+                for project in projects:
+                    view = self._journal.lease_of(project)
+                    ends = self._clock.boot() + (view.expires_in if view else 0)
+                    # A heartbeat moves the end by a third of the lease; rounding moves it by less.
+                    if ends > seen.setdefault(project, ends) + self._ttl / 6:
+                        raise
+            self._clock.wait(self._ttl / 15, self._stop.requested)
+            self._stop.check()
+
+    def _heartbeat(self, lease: Lease, ended: threading.Event) -> None:
+        while not ended.wait(self._ttl / 3):
+            try:
+                self._journal.renew(lease, ttl=self._ttl)
+            except LeaseLost:
+                return  # the next check of the fence tells the rotation
+            except JournalUnavailable as error:
+                log.warning("heartbeat failed, trying again: %s", error)

@@ -1,0 +1,53 @@
+"""How a rotation rests after an error: what it means for readers, in words and as an attention code."""
+
+from __future__ import annotations
+
+from rotator.audit.base import AuditBroken
+from rotator.engine.states import VERIFY, past_no_return
+from rotator.errors import EndpointGone, NeedsAttention, RotatorError
+from rotator.model import Rotation
+
+
+def token_known_dead(rotation: Rotation) -> bool:
+    """Whether readers certainly hold a dead token: the old one was seen dead and no new one is stored."""
+    return not rotation.minted and rotation.death is not None and rotation.death.before is not None
+
+
+def attention_of(error: RotatorError, rotation: Rotation) -> str | None:
+    """The attention code of an error that a person must look at; None where nothing was changed."""
+    if isinstance(error, NeedsAttention):
+        return error.attention
+    if isinstance(error, EndpointGone):
+        return "endpoint-gone"
+    if isinstance(error, AuditBroken):
+        return "audit"
+    if rotation.minted:
+        return "verification-failed" if rotation.step == VERIFY.name else "unclear"
+    if past_no_return(rotation):
+        return "token-dead" if token_known_dead(rotation) else "unclear"
+    return None
+
+
+def in_view_of(rotation: Rotation, error: RotatorError) -> RotatorError:
+    """The error with what it means here. A port tells about its own call only: that nothing was changed
+    by it is no comfort once a mint was sent."""
+    if isinstance(error, NeedsAttention) or not past_no_return(rotation):
+        return error
+    if rotation.minted:
+        then = "The new token is stored; the next `rotator run` goes on from here"
+    elif token_known_dead(rotation):
+        then = "Readers hold a dead token; the next `rotator run` goes on from here"
+    else:
+        then = "Readers may hold a dead token; the next `rotator run` looks again and finishes"
+    return NeedsAttention(
+        attention_of(error, rotation) or "unclear", error.happened, then=then, remedy=error.remedy
+    )
+
+
+def unexpected(error: Exception) -> RotatorError:
+    """For what no port should raise. Its text may quote anything: the type is enough, the log has the rest."""
+    return RotatorError(
+        f"An unexpected {type(error).__name__} stopped the rotation",
+        then="What was begun is in the journal; the log has the traceback",
+        remedy="Please report it; `rotator run` takes the rotation up again",
+    )

@@ -46,11 +46,13 @@ class RotatorError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return " ".join(_sentence(part) for part in (self.happened, self.then, self.remedy) if part)
+        return sentences(self.happened, self.then, self.remedy)
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?", ":", "\n")) else f"{text}."
+def sentences(*parts: str) -> str:
+    """The parts that say something, each ended as a sentence."""
+    ended = (".", "!", "?", ":", "\n")
+    return " ".join(part if part.endswith(ended) else f"{part}." for part in parts if part)
 
 
 class InvalidInput(RotatorError):

@@ -30,6 +30,7 @@ from rotator.errors import (
     Refused,
     RotatorError,
     exit_code_of,
+    sentences,
 )
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal, Lease
@@ -326,7 +327,7 @@ class Runner:
                 context.rotation,
                 attention,
                 error.happened,
-                " ".join(part for part in (error.then, error.remedy) if part),
+                sentences(error.then, error.remedy),
             )
         context.audit("rotation.rest", state=state, step=rotation.step, error=code, message=str(error))
         context.save()

@@ -158,18 +158,19 @@ class Ledger:
             log.warning("kept for later: %s", error)
 
     def _flush_journal(self) -> None:
-        while self._tokens:
-            self._journal.remember_token(self._lease, self._tokens[0])
-            self._tokens.pop(0)
+        # The record first: it is what the next process goes by, and nothing else may keep it from being written.
+        if self._unsaved is not None:
+            self._journal.save(self._lease, self._unsaved)
+            self._unsaved = None
         while self._settling:
             self._clear(*self._settling[0])
             self._settling.pop(0)
         for code in tuple(self._attention):
             self._journal.raise_attention(self._attention[code], self._lease)
             del self._attention[code]
-        if self._unsaved is not None:
-            self._journal.save(self._lease, self._unsaved)
-            self._unsaved = None
+        while self._tokens:
+            self._journal.remember_token(self._lease, self._tokens[0])
+            self._tokens.pop(0)
 
     def _clear(self, rotation: Rotation, codes: tuple[str, ...] | None) -> None:
         standing = self._journal.attentions(rotation.policy)

@@ -351,8 +351,6 @@ class Runner:
             self._unwritten(event, at)
         message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
         if past_no_return(context.rotation):
-            context.attend("audit", message, "Free space or permissions for it, then `rotator run`")
-            context.ledger.unwritten()
             context.change(
                 state=State.NEEDS_ATTENTION,
                 exit_code=4,
@@ -360,8 +358,9 @@ class Runner:
                 message=f"{context.rotation.message} {message}".strip(),
             )
             try:
+                # The record before the attention, which would stand for ever without a step to clear it.
                 context.ledger.save(context.rotation)
-                context.ledger.unwritten()
+                context.attend("audit", message, "Free space or permissions for it, then `rotator run`")
             except RotatorError as error:
                 log.warning("not journaled: %s", error)
         self._observer(Progress(context.policy.name, context.rotation.id, context.rotation.step, message))

@@ -13,6 +13,7 @@ from typing import Any
 
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
+from tests.acceptance.moments import Moment
 from tests.crash.harness import Child, Ended, Nursery
 
 REGION = "eu-central-1"
@@ -118,6 +119,18 @@ class Entry:
         return sum(1 for event in events if event.call == "rotate" and event.project == self.project)
 
 
+@dataclass(frozen=True)
+class Paused:
+    """A command that waits at a moment until `go_on`."""
+
+    child: Child
+    gate: Path
+
+    def go_on(self) -> Child:
+        self.gate.unlink()
+        return self.child
+
+
 @dataclass
 class Site:
     """A folder with policies and the environment in which commands run. `folder` must exist."""
@@ -192,6 +205,13 @@ class Site:
 
     def start(self, *argv: str, prepare: Mapping[str, Any] | None = None) -> Child:
         return self.nursery.start(*argv, stage=self, prepare=prepare)
+
+    def start_until(self, moment: Moment, *argv: str) -> Paused:
+        """Starts `rotator ARGV -o json` and returns when it has come to the moment, where it waits."""
+        gate = self.folder / "gate"
+        child = self.start(*argv, "-o", "json", prepare=moment.prepare(gate))
+        eventually(gate.exists)
+        return Paused(child, gate)
 
     def rotate(self, *names: str) -> Ended:
         return self.run("rotate", *(names or ("--all",)), "--yes", "-o", "json")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from rotator.simulator.server import Simulator
+from tests.acceptance.moments import LEASE_TAKEN, MINTED, Moment
 from tests.acceptance.refusals import unchanged
 from tests.acceptance.site import PING_AND_SEND, Entry, Site, eventually
 
@@ -85,23 +85,15 @@ def test_a_held_policy_rests_until_released(site: Site) -> None:
     assert billing.serves_a_living_token
 
 
-def mint_is_in_flight(simulator: Simulator, entry: Entry) -> None:
-    """Waits until rotate-token was executed while its answer is still held back."""
-    eventually(lambda: simulator.mints(entry.project))
-
-
 def test_two_rotations_of_one_policy_at_once(site: Site) -> None:
-    """The second one finds the lease taken while a mint is in flight: exit 5, and it sends nothing."""
+    """The second one finds the lease taken while the first has a token in memory: exit 5, it sends nothing."""
     billing = site.add()
-    site.environment["ROTATOR_CALL_TIMEOUT"] = "3s"
-    site.simulator.faults.add("rotate", "answer-latency", seconds=2.0, project=billing.project)
-    first = site.start("rotate", "billing", "--yes", "-o", "json")
-    mint_is_in_flight(site.simulator, billing)
+    first = site.start_until(MINTED, "rotate", "billing", "--yes")
     second = site.rotate("billing")
     assert second.code == 5, second.errors
     for words in ("billing", "is being worked on by", "Nothing was changed", "Wait for it"):
         assert words in second.errors
-    assert first.wait().code == 0
+    assert first.go_on().wait().code == 0
     assert (billing.mints, billing.rotate_calls) == (1, 1)
     assert billing.serves_a_living_token
     assert site.audit_holds()
@@ -124,39 +116,21 @@ def test_many_rotations_started_together(site: Site) -> None:
     assert site.status()["state"] == "ok"
 
 
-def test_run_passes_over_what_another_is_at_work_on(site: Site) -> None:
+@pytest.mark.parametrize("moment", [LEASE_TAKEN, MINTED], ids=["lease taken", "minted"])
+def test_run_passes_over_what_another_is_at_work_on(site: Site, moment: Moment) -> None:
     """`run` while a rotation is under way: says so on stderr, exit 0, and rotates the others that are due."""
-    billing, other = site.add("billing"), site.add("other", schedule={"every": "1s"})
-    site.environment["ROTATOR_CALL_TIMEOUT"] = "3s"
-    site.simulator.faults.add("rotate", "answer-latency", seconds=2.0, project=billing.project)
-    first = site.start("rotate", "billing", "--yes", "-o", "json")
-    mint_is_in_flight(site.simulator, billing)
-    eventually(lambda: due(site, "other"))
+    billing, other = (
+        site.add("billing", schedule={"every": "1s"}),
+        site.add("other", schedule={"every": "1s"}),
+    )
+    eventually(lambda: due(site, "billing") and due(site, "other"))
+    first = site.start_until(moment, "rotate", "billing", "--yes")
     run = site.run("run", "-o", "json")
     assert run.code == 0, run.errors
     assert "billing: passed over" in run.errors
     assert [one["policy"] for one in run.rotations] == ["other"]
-    assert first.wait().code == 0
+    assert first.go_on().wait().code == 0
     assert (billing.mints, other.mints) == (1, 1)
-
-
-def test_run_passes_over_what_another_has_just_taken(site: Site) -> None:
-    """The same when the other process has the lease and has written nothing yet."""
-    billing = site.add(schedule={"every": "1s"})
-    eventually(lambda: due(site, "billing"))
-    gate = site.folder / "gate"
-    prepare = {
-        "call": "tests.acceptance.moments:wait_before",
-        "with": ["rotator.journal.sqlite:SqliteJournal.save", str(gate)],
-    }
-    first = site.start("rotate", "billing", "--yes", "-o", "json", prepare=prepare)
-    eventually(gate.exists)
-    run = site.run("run", "-o", "json")
-    assert (run.code, run.rotations) == (0, []), run.errors
-    assert "billing: passed over" in run.errors
-    gate.unlink()
-    assert first.wait().code == 0
-    assert billing.mints == 1
 
 
 def due(site: Site, name: str) -> bool:

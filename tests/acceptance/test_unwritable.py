@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.disks import Disk, small_disk
+from tests.acceptance.moments import MINTED
 from tests.acceptance.refusals import Expected, assert_says, refused, unchanged
-from tests.acceptance.site import Site, eventually
+from tests.acceptance.site import Site
 
 VARIABLE = {"journal": "ROTATOR_JOURNAL", "audit": "ROTATOR_AUDIT_LOG"}
 WHICH = pytest.mark.parametrize("which", list(VARIABLE))
@@ -109,14 +110,12 @@ def test_disks_that_give_up_during_the_mint(
     with small_disk(tmp_path_factory.mktemp("mounted") / "audit") as other:
         put(site, "journal", disk.path / "journal")
         put(site, "audit", other.path / "audit")
-        site.simulator.faults.add("rotate", "answer-latency", seconds=0.3, project=billing.project)
-        child = site.start("rotate", "billing", "--yes", "-o", "json")
-        eventually(lambda: billing.mints == 1)
+        paused = site.start_until(MINTED, "rotate", "billing", "--yes")
         if "journal" in broken:
             disk.fill()
         if "audit" in broken:
             other.read_only()  # a full disk would still take what fits into the log's last block
-        ended = child.wait()
+        ended = paused.go_on().wait()
         assert ended.code == 4, ended.errors
         assert billing.serves_a_living_token
         assert billing.mints == 1

@@ -6,17 +6,20 @@ import json
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rotator.destinations.base import DestinationRefused, Reading
+from rotator.engine.context import Progress
 from rotator.errors import Held, JournalUnavailable, Unreachable
 from rotator.journal.base import Hold
 from rotator.model import Rotation, State, Trigger
 from rotator.operations import rotate as operation
 from rotator.policies.cron import next_after
 from rotator.provider.base import PingAnswer
+from tests.conftest import FakeClock
 from tests.engine.bench import Bench
 
 
@@ -524,3 +527,43 @@ def test_credential_lost_after_a_crash_does_not_claim_that_nothing_changed(bench
     bench.simulator.faults.remove(fault)
     assert bench.runner.resume(rotation).state is State.COMPLETED
     assert bench.attention == set()
+
+
+def test_stopped_anywhere_the_next_run_brings_it_to_rest(tmp_path: Path) -> None:
+    """A signal at every point that shows progress: 143 or done, then one run ends with a living token."""
+    wrong = []
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        bench = Bench(folder, FakeClock(), followers=("second.json",))
+        try:
+            stopped = stop_at(bench, number)
+            rotation = bench.rotate()
+            bench.new_process()
+            outcome = run(bench)
+            at_rest = bench.simulator.is_alive(bench.stored()) and not bench.wiring.journal.unfinished()
+            if rotation.exit_code not in (0, 143) or outcome.exit_code or not at_rest or bench.mints != 1:
+                wrong.append((number, rotation.exit_code, outcome.exit_code, bench.mints))
+            bench.assert_audit_holds()
+            if not stopped:
+                break
+        finally:
+            bench.close()
+    assert not wrong
+    assert number > 8
+
+
+def stop_at(bench: Bench, number: int) -> list[bool]:
+    """Asks to stop at the numbered line of progress; what is returned is filled when that was reached."""
+    stopped: list[bool] = []
+
+    class Watching(list[Progress]):
+        def append(self, line: Progress) -> None:
+            super().append(line)
+            if len(self) == number:
+                stopped.append(True)
+                bench.stop.request(signal.SIGTERM)
+
+    bench.progress = Watching()
+    bench.new_process()
+    return stopped

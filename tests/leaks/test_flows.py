@@ -38,7 +38,7 @@ def test_no_process_shows_a_secret(tmp_path: Path, nursery: Nursery) -> None:
     with watched(tmp_path, nursery, "json") as site:
         billing = site.add()
         site.environment["ROTATOR_CALL_TIMEOUT"] = "3s"
-        site.simulator.faults.add("rotate", "answer-latency", seconds=0.8)
+        site.simulator.faults.add("rotate", "answer-latency", seconds=2.0)
         process = subprocess.Popen(
             [sys.executable, "-m", "rotator", "rotate", "billing", "--yes"],
             env={**site.environment, "PYTHONPATH": str(ROOT)},

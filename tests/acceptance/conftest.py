@@ -12,21 +12,11 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import AWS_CREDENTIALS, REGION, AwsStore, Site
-from tests.crash.harness import Nursery
+from tests.crash.harness import Nursery, running_lettermint, running_nursery
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
-
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def world() -> Iterator[tuple[Simulator, Secret]]:
-    with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
-        yield simulator, simulator.furnish(0).team_token
+nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
+world = pytest.fixture(scope="session", name="world")(running_lettermint)
 
 
 @pytest.fixture

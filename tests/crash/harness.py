@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,6 +148,19 @@ def _ended(code: int, out: Path, err: Path) -> Ended:
     out.unlink()
     err.unlink()
     return ended
+
+
+def running_nursery() -> Iterator[Nursery]:
+    """For a fixture of whatever scope."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
+def running_lettermint() -> Iterator[tuple[Simulator, Secret]]:
+    """For a fixture of whatever scope: limits that no test meets, and a team token."""
+    with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
+        yield simulator, simulator.furnish(0).team_token
 
 
 class Store:

@@ -11,7 +11,16 @@ import pytest
 
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
-from tests.crash.harness import KILLED, AwsStore, FileStore, Nursery, Stage, Store
+from tests.crash.harness import (
+    KILLED,
+    AwsStore,
+    FileStore,
+    Nursery,
+    Stage,
+    Store,
+    running_lettermint,
+    running_nursery,
+)
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
 STORES = ("file", "aws-secrets-manager")
@@ -41,17 +50,8 @@ AWS = {
 }
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def lettermint() -> Iterator[tuple[Simulator, Secret]]:
-    with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
-        yield simulator, simulator.furnish(0).team_token
+nursery = pytest.fixture(scope="module", name="nursery")(running_nursery)
+lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
 
 
 @pytest.fixture(scope="module")

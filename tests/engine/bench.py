@@ -125,6 +125,18 @@ class Bench:
         """Rotates and returns the last rotation."""
         return self.runner.rotate(self.policy, trigger, "test")[-1]
 
+    def let_somebody_else_mint_next(self) -> None:
+        """From now on somebody presses Regenerate in the dashboard a second after each mint of ours."""
+        real = self.wiring.provider.rotate_token
+
+        def then_somebody_else(project: str) -> object:
+            minted = real(project)
+            self.clock.advance(1)
+            self.simulator.regenerate(project)
+            return minted
+
+        self.wiring.provider.rotate_token = then_somebody_else  # type: ignore[method-assign, assignment]
+
     def close(self) -> None:
         self.simulator.stop()
 

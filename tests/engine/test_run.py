@@ -104,15 +104,7 @@ def test_journal_made_new_over_a_living_token_changes_nothing(bench: Bench) -> N
 def test_somebody_elses_mint_after_a_refused_call_is_not_taken_for_ours(bench: Bench) -> None:
     """A 429 was certainly not executed: who minted after us was somebody else, and is not minted over."""
     bench.simulator.faults.add("rotate", "too-many", retry_after=1)
-    real = bench.wiring.provider.rotate_token
-
-    def then_somebody_else(project: str) -> object:
-        minted = real(project)
-        bench.clock.advance(1)
-        bench.simulator.regenerate(project)
-        return minted
-
-    bench.wiring.provider.rotate_token = then_somebody_else  # type: ignore[method-assign, assignment]
+    bench.let_somebody_else_mint_next()
     rotation = bench.rotate()
     assert rotation.state is State.NEEDS_ATTENTION
     assert "out-of-band" in bench.attention
@@ -122,15 +114,7 @@ def test_somebody_elses_mint_after_a_refused_call_is_not_taken_for_ours(bench: B
 def test_somebody_elses_mint_after_a_lost_answer_is_not_taken_for_ours(bench: Bench) -> None:
     """The lost call was seen to have been executed; it cannot be executed once more."""
     bench.simulator.faults.add("rotate", "lost-answer")
-    real = bench.wiring.provider.rotate_token
-
-    def then_somebody_else(project: str) -> object:
-        minted = real(project)
-        bench.clock.advance(1)
-        bench.simulator.regenerate(project)
-        return minted
-
-    bench.wiring.provider.rotate_token = then_somebody_else  # type: ignore[method-assign, assignment]
+    bench.let_somebody_else_mint_next()
     rotation = bench.rotate()
     assert "out-of-band" in bench.attention
     assert rotation.state is State.NEEDS_ATTENTION

@@ -163,15 +163,7 @@ def test_lagging_time_of_generation_does_not_lose_the_token(bench: Bench) -> Non
 
 def test_dashboard_regenerate_right_after_our_mint_is_an_alarm(bench: Bench) -> None:
     """Somebody else's mint right after ours is not answered with another one."""
-    real = bench.wiring.provider.rotate_token
-
-    def then_somebody_else(project: str) -> object:
-        minted = real(project)
-        bench.clock.advance(1)
-        bench.simulator.regenerate(project)
-        return minted
-
-    bench.wiring.provider.rotate_token = then_somebody_else  # type: ignore[method-assign, assignment]
+    bench.let_somebody_else_mint_next()
     rotation = bench.rotate()
     assert rotation.state is State.NEEDS_ATTENTION
     assert "out-of-band" in bench.attention

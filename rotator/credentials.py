@@ -72,11 +72,6 @@ class CredentialSource:
             raise InvalidInput(f"{where} {problem}", then="Nothing was done", remedy=f"Correct {where}")
         return found
 
-    def reread(self) -> Secret | None:
-        """What the file holds by now, after the credential was refused; None if there is no file, and
-        the same again if nobody replaced it. Raises InvalidInput like `get`."""
-        return self.get() if self.file is not None else None
-
     def warning(self) -> str | None:
         """A sentence when everybody on this machine may read the file."""
         if self.file is None:

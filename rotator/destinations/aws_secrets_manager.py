@@ -62,10 +62,6 @@ class AwsSecretsManagerDestination:
         """Which secret, region and field."""
         return self._where + (f", field {self.spec.key}" if self.spec.key is not None else "")
 
-    def identity(self) -> str:
-        """The ARN that AWS knows our credentials as (STS GetCallerIdentity; needs no permission)."""
-        return str(_call("sts", self._region, "AWS STS", "GetCallerIdentity")["Arn"])
-
     # --- reading ----------------------------------------------------------------------------------
 
     def read(self) -> Reading:

@@ -16,7 +16,7 @@ from tests.acceptance.moments import (
     is_asleep,
 )
 from tests.acceptance.site import PING_AND_SEND, AwsStore, Entry, Site, eventually
-from tests.crash.harness import KILLED
+from tests.crash.harness import KILLED, Child
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -55,15 +55,21 @@ def test_a_signal_stops_after_the_step_at_hand(site: Site, billing: Entry, momen
     assert site.run("run", "-o", "json").rotations == []
 
 
-def test_a_second_signal_gives_up_a_publish(
-    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
-) -> None:
-    """A store that takes no write after the mint: the first signal waits for it, the second ends with 4."""
-    billing = site.add(store=strict_store)
+def minted_and_refused(site: Site, strict: StrictSecretsManager, store: AwsStore) -> tuple[Entry, Child]:
+    """A rotation that holds the minted token in memory, because the store takes no write."""
+    billing = site.add(store=store)
     paused = site.start_until(MINTED, "rotate", "billing", "--yes")
     strict.denied = {"PutSecretValue"}
     child = paused.go_on()
     eventually(lambda: "in memory only" in child.errors)
+    return billing, child
+
+
+def test_a_second_signal_gives_up_a_publish(
+    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
+) -> None:
+    """A store that takes no write after the mint: the first signal waits for it, the second ends with 4."""
+    billing, child = minted_and_refused(site, strict, strict_store)
     child.signal(signal.SIGTERM)
     eventually(lambda: "Stopping after" in child.errors)
     child.signal(signal.SIGTERM)
@@ -83,11 +89,7 @@ def test_a_store_that_comes_back_gets_the_token_in_memory(
     site: Site, strict: StrictSecretsManager, strict_store: AwsStore
 ) -> None:
     """While the process lives the minted token is kept and written as soon as the store takes it: one mint."""
-    billing = site.add(store=strict_store)
-    paused = site.start_until(MINTED, "rotate", "billing", "--yes")
-    strict.denied = {"PutSecretValue"}
-    child = paused.go_on()
-    eventually(lambda: "in memory only" in child.errors)
+    billing, child = minted_and_refused(site, strict, strict_store)
     strict.denied = set()
     ended = child.wait()
     assert ended.code == 0, ended.errors

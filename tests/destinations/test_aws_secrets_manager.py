@@ -553,16 +553,6 @@ def test_boto3_refusing_the_request_is_invalid_input(aws, make):
     assert aws.calls == []
 
 
-def test_identity_is_the_callers_arn(moto, aws_environment, make):
-    """Doctor can print which identity the credentials are."""
-    aws_environment.setenv("AWS_ENDPOINT_URL_STS", moto)
-
-    assert make().identity().startswith("arn:aws:")
-
-
-# --- threads, laziness, leaks ---------------------------------------------------------------------------
-
-
 def test_threads_share_one_client(aws, make):
     """Many destinations in many threads work at once, each on its own secret."""
     names = [f"prod/{number}" for number in range(16)]

@@ -52,11 +52,9 @@ def test_each_credential_from_variable_or_file(name: str, file: Path) -> None:
     source = FIELDS[name](settings_of(**{variable: TEAM}))
     assert source.configured
     assert source.get() == Secret(TEAM)
-    assert source.reread() is None
     source = FIELDS[name](settings_of(**{f"{variable}_FILE": str(file)}))
     assert source.configured
     assert source.get() == Secret(TEAM)
-    assert source.reread() == Secret(TEAM)
     with pytest.raises(InvalidInput, match=f"{variable} and {variable}_FILE are both set"):
         settings_of(**{variable: TEAM, f"{variable}_FILE": str(file)})
     source = FIELDS[name](settings_of(**{variable: "", f"{variable}_FILE": ""}))
@@ -65,7 +63,6 @@ def test_each_credential_from_variable_or_file(name: str, file: Path) -> None:
         source.get()
     assert f"{variable} is not set, and it is needed" in str(raised.value)
     assert f"Set {variable}, or {variable}_FILE" in str(raised.value)
-    assert source.reread() is None
 
 
 def test_an_empty_file_variable_leaves_the_other_one_valid(file: Path) -> None:
@@ -83,7 +80,6 @@ def test_a_replaced_file_is_read_again(file: Path) -> None:
     source = settings_of(LETTERMINT_TEAM_TOKEN_FILE=str(file)).team_token
     assert source.get() == Secret(TEAM)
     file.write_text(OTHER)
-    assert source.reread() == Secret(OTHER)
     assert source.get() == Secret(OTHER)
 
 
@@ -124,8 +120,6 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         InvalidInput, match=r"LETTERMINT_TEAM_TOKEN_FILE: .*gone cannot be read: No such file"
     ):
         source.get()
-    with pytest.raises(InvalidInput, match="cannot be read"):
-        source.reread()
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o604, True), (0o644, True)])

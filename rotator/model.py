@@ -331,6 +331,23 @@ class Rotation:
 
 
 @dataclass(frozen=True)
+class Synced:
+    """What became of destinations that did not hold what the authoritative one holds."""
+
+    policy: str
+    id: str
+    """Names the writes in the audit trail."""
+    destinations: tuple[DestinationRecord, ...]
+    message: str
+
+    @property
+    def exit_code(self) -> int:
+        """4 where one is still behind."""
+        behind = any(record.state is not DestinationState.CURRENT for record in self.destinations)
+        return 4 if behind else 0
+
+
+@dataclass(frozen=True)
 class Attention:
     """One thing that a person must look at, until something clears it."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from rotator.clock import rfc3339
-from rotator.model import Attention, Bounds, Rotation
+from rotator.model import Attention, Bounds, DestinationRecord, Rotation, Synced
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ def rotation_view(rotation: Rotation) -> dict[str, Any]:
         "old_token_dead": rotation.old_token_dead,
         "drain": None,
         "canary": None,
-        "destinations": [
-            {"type": d.type, "ref": d.ref, "state": d.state.value} for d in rotation.destinations
-        ],
+        "destinations": destinations_view(rotation.destinations),
         "steps": [
             {
                 "name": s.name,
@@ -102,6 +100,21 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
             }
             for s in statuses
         ]
+    }
+
+
+def destinations_view(destinations: Iterable[DestinationRecord]) -> list[dict[str, Any]]:
+    """What was done to destinations, in their order."""
+    return [{"type": d.type, "ref": d.ref, "state": d.state.value} for d in destinations]
+
+
+def synced_view(synced: Synced) -> dict[str, Any]:
+    """Destinations that disagreed, and what they hold now."""
+    return {
+        "policy": synced.policy,
+        "id": synced.id,
+        "destinations": destinations_view(synced.destinations),
+        "message": synced.message,
     }
 
 

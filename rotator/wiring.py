@@ -21,7 +21,8 @@ from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
 from rotator.destinations.base import Destination
 from rotator.engine.context import Observer, Timings
-from rotator.engine.runner import Ports, Runner
+from rotator.engine.ports import Ports
+from rotator.engine.runner import Runner
 from rotator.errors import InvalidInput, Refused
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal

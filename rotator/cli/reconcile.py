@@ -10,16 +10,16 @@ import typer
 from rotator.cli import ask, pick, signals
 from rotator.cli.output import emit, emit_json, say
 from rotator.cli.session import Session
-from rotator.errors import combine_exit_codes
 
 if TYPE_CHECKING:
-    from rotator.model import Policy, Rotation
-    from rotator.operations.reconcile import Reconciliation
+    from rotator.model import Policy
+    from rotator.operations.reconcile import Acted, Reconciliation
     from rotator.wiring import Wiring
 
 _QUESTIONS = {
     "resume": "Finish rotation {rotation} of {policy}?",
     "rotate": "Rotate {policy} now? The old token of project {project} dies at once.",
+    "sync": "Write the authoritative token of {policy} to the destinations that differ?",
 }
 
 
@@ -49,13 +49,16 @@ def reconcile(
         return 0 if finding.action == "none" else 4
     done = _act(session, wiring, lambda: operation.act(wiring.runner, chosen, finding))
     from rotator.cli import tables  # noqa: PLC0415
-    from rotator.views import rotations_view  # noqa: PLC0415
+    from rotator.views import rotations_view, synced_view  # noqa: PLC0415
 
     if session.as_json:
-        emit_json({**finding.view(), **rotations_view(done)})
-    else:
-        emit(f"\n{tables.rotations(done)}")
-    return combine_exit_codes([rotation.exit_code for rotation in done])
+        synced = [synced_view(done.synced)] if done.synced else []
+        emit_json({**finding.view(), **rotations_view(done.rotations), "synced": synced})
+    elif done.rotations:
+        emit(f"\n{tables.rotations(done.rotations)}")
+    if done.synced:
+        say(f"{chosen.name}: {done.synced.message}.")
+    return done.exit_code
 
 
 def _chosen(wiring: Wiring, name: str) -> Policy:
@@ -78,7 +81,7 @@ def _agreed(session: Session, policy: Policy, finding: Reconciliation) -> bool:
     return ask.confirmed(question.format(policy=policy.name, project=policy.project, rotation=rotation))
 
 
-def _act(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]]) -> list[Rotation]:
+def _act(session: Session, wiring: Wiring, act: Callable[[], Acted]) -> Acted:
     from rotator.cli.progress import watching  # noqa: PLC0415
 
     with watching() as watcher, signals.stopping(wiring.stop, watcher.tell):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rotator.cli import signals
 from rotator.cli.output import say, say_error
@@ -26,11 +28,18 @@ def run(session: Session) -> int:
     with watching() as watcher, signals.stopping(session.stop, watcher.tell):
         session.observer = watcher
         outcome = operation.run(runner, wiring.ports, policies, next_after, session.stop)
-    return show(session, outcome, nothing="Nothing was due.")
+    from rotator.views import synced_view  # noqa: PLC0415
+
+    synced = {"synced": [synced_view(one) for one in outcome.synced]}
+    return show(session, outcome, nothing="Nothing was due.", also=synced)
 
 
-def show(session: Session, outcome: Outcome, *, nothing: str) -> int:
-    """Rotations on standard output, the rest on standard error; the exit code of all of it."""
+def show(
+    session: Session, outcome: Outcome, *, nothing: str, also: Mapping[str, Any] = MappingProxyType({})
+) -> int:
+    """Rotations on standard output, the rest on standard error; the exit code of all of it.
+
+    `also` goes into the JSON beside the rotations."""
     from rotator.cli import tables  # noqa: PLC0415
     from rotator.views import rotations_view  # noqa: PLC0415
 
@@ -38,7 +47,7 @@ def show(session: Session, outcome: Outcome, *, nothing: str) -> int:
         say(note)
     for name, error in outcome.errors:
         say_error(error, about=name)
-    session.emit(rotations_view(outcome.rotations), lambda: tables.rotations(outcome.rotations))
+    session.emit({**rotations_view(outcome.rotations), **also}, lambda: tables.rotations(outcome.rotations))
     if not (outcome.rotations or outcome.errors or outcome.notes):
         say(nothing)
     return outcome.exit_code

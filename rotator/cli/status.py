@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from rotator.cli import pick
-from rotator.cli.output import say
+from rotator.cli.output import say, say_error
 from rotator.cli.session import Session
+from rotator.errors import combine_exit_codes, exit_code_of
 
 
 def status(
     session: Session,
     policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="ask Lettermint about each project first")
+        bool, typer.Option("--refresh", help="ask Lettermint, and compare the destinations, first")
     ] = False,
 ) -> int:
     """Show where policies stand; exit 4 if one needs attention.
@@ -29,11 +30,13 @@ def status(
     from rotator.views import status_view  # noqa: PLC0415
 
     chosen = pick.all_or_named(wiring.policies, policies or [])
-    if refresh:
-        operation.refresh(wiring.journal, wiring.provider, wiring.clock, chosen)
+    unknown = operation.refresh(wiring.ports, chosen) if refresh else []
+    for name, error in unknown:
+        say_error(error, about=name)
     journal = wiring.journal if refresh else wiring.journal_to_read
     found = operation.statuses(journal, wiring.clock, chosen, next_after)
     session.emit(status_view(found), lambda: tables.status(found, wiring.clock.now()) if found else "")
     if not found:
         say("There are no policies.")
-    return 4 if any(one.attention for one in found) else 0
+    attention = [4] if any(one.attention for one in found) else []
+    return combine_exit_codes(attention or [exit_code_of(error) for _, error in unknown])

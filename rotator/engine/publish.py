@@ -101,13 +101,17 @@ def follow(context: Context) -> None:
     context.new = token
     for ref, destination in context.destinations.items():
         if destination is not context.authoritative:
-            state = _publish_follower(context, destination, token)
+            state = publish_follower(context, destination, token)
             context.rotation = context.rotation.with_destination(ref, state)
     if not any(record.state is DestinationState.BEHIND for record in context.rotation.destinations):
         context.ledger.settle(context.rotation, ("destination-behind",))
 
 
-def _publish_follower(context: Context, destination: Destination, token: Secret) -> DestinationState:
+def publish_follower(context: Context, destination: Destination, token: Secret) -> DestinationState:
+    """Writes to one other destination within its budget: CURRENT, or BEHIND with attention raised.
+
+    Raises LeaseLost, Interrupted, and what the ledger raises while it is not forgiving.
+    """
     ref = destination.spec.ref
     failure: RotatorError | None = None
     for _ in context.attempts(context.timings.follower_budget):

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from rotator.audit.base import Audit, AuditEvent
-from rotator.clock import Clock
-from rotator.destinations.base import Destination, DestinationFactory
+from rotator.audit.base import AuditEvent
+from rotator.destinations.base import Destination
 from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
 from rotator.engine.leasing import Leasing
 from rotator.engine.ledger import Ledger
+from rotator.engine.ports import Ports
 from rotator.engine.resting import attention_of, in_view_of, token_known_dead, unexpected
 from rotator.engine.states import CLOSE, PREFLIGHT, PROVE_DEAD, past_no_return, step_after, steps_of
 from rotator.engine.steps import STEPS
+from rotator.engine.sync import sync
 from rotator.errors import (
     AuditUnavailable,
+    Busy,
     Held,
     Interrupted,
     InvalidInput,
@@ -33,31 +34,13 @@ from rotator.errors import (
     sentences,
 )
 from rotator.interrupt import Stop
-from rotator.journal.base import Holder, Journal, Lease
-from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Trigger, VerifySpec
-from rotator.provider.base import Limiter, Provider
-from rotator.secret import Fingerprinter
-from rotator.verifiers.base import Verifier
+from rotator.journal.base import Holder, Lease
+from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Synced, Trigger
 
 log = logging.getLogger(__name__)
 
 _LOOKED_BACK = 50
 """Rotations of a policy among which one that took another's place is looked for."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Everything outside that a rotation touches."""
-
-    provider: Provider
-    destination: DestinationFactory
-    verifier: Callable[[VerifySpec], Verifier]
-    limiter: Limiter
-    journal: Journal
-    audit: Audit
-    fingerprints: Fingerprinter
-    clock: Clock
-    from_snapshot: Callable[[Mapping[str, Any]], Policy]
 
 
 class Runner:
@@ -123,6 +106,25 @@ class Runner:
             if not past_no_return(present):
                 self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
+
+    def sync(self, policy: Policy, trigger: Trigger, reason: str, *, adopt: bool = False) -> Synced:
+        """Brings destinations that differ into line with the authoritative one, as `engine.sync` tells; never
+        mints.
+
+        Raises Held, Busy (also where an unfinished rotation that has not minted comes first),
+        JournalUnavailable, Interrupted, and as `engine.sync.sync`.
+        """
+        self._check_hold(policy.name, trigger)
+        with self._leasing.lease(policy.projects) as lease:
+            if any(not one.minted for one in self._ports.journal.unfinished(policy.project)):
+                raise Busy(
+                    f"A rotation of {policy.name} is unfinished and comes first",
+                    then="Its destinations were left as they are",
+                    remedy="`rotator run` takes it up",
+                )
+            begun = self._begin(policy, trigger, reason)
+            carrier = replace(begun, id=f"sync-{begun.id}", step="")
+            return sync(self._ports, self._context(carrier, policy, lease), adopt=adopt)
 
     def _check_hold(self, name: str, trigger: Trigger) -> None:
         hold = self._ports.journal.holds().get(name)
@@ -210,25 +212,8 @@ class Runner:
         )
 
     def _carry(self, rotation: Rotation, policy: Policy, lease: Lease, *, resumed: bool = False) -> Rotation:
-        ledger = Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock)
-        destinations: dict[str, Destination] = {
-            spec.ref: self._ports.destination(spec) for spec in policy.destinations
-        }
-        context = Context(
-            policy=policy,
-            rotation=rotation,
-            provider=self._ports.provider,
-            destinations=destinations,
-            verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
-            limiter=self._ports.limiter,
-            fingerprints=self._ports.fingerprints,
-            ledger=ledger,
-            clock=self._ports.clock,
-            timings=self._timings,
-            stop=self._stop,
-            observer=self._observer,
-        )
-        ledger.forgiving = resumed and past_no_return(rotation)
+        context = self._context(rotation, policy, lease)
+        context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
             context.save()
             context.audit(
@@ -236,7 +221,7 @@ class Runner:
                 step=rotation.step,
                 reason=rotation.reason,
                 strategy=rotation.strategy,
-                destinations=list(destinations),
+                destinations=list(context.destinations),
             )
             while self._one_step(context):
                 pass
@@ -255,6 +240,25 @@ class Runner:
             self._rest(context, unexpected(error))
         self._write_leftovers(context)
         return context.rotation
+
+    def _context(self, rotation: Rotation, policy: Policy, lease: Lease) -> Context:
+        destinations: dict[str, Destination] = {
+            spec.ref: self._ports.destination(spec) for spec in policy.destinations
+        }
+        return Context(
+            policy=policy,
+            rotation=rotation,
+            provider=self._ports.provider,
+            destinations=destinations,
+            verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
+            limiter=self._ports.limiter,
+            fingerprints=self._ports.fingerprints,
+            ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock),
+            clock=self._ports.clock,
+            timings=self._timings,
+            stop=self._stop,
+            observer=self._observer,
+        )
 
     def _one_step(self, context: Context) -> bool:
         """False when the rotation rests: closing may leave a step for a later command to take up."""

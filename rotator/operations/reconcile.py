@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rotator.destinations.base import Content, Destination, Reading
-from rotator.engine.runner import Ports, Runner
-from rotator.errors import RotatorError
-from rotator.model import Policy, Rotation, Trigger
+from rotator.engine.ports import Ports
+from rotator.engine.runner import Runner
+from rotator.engine.sync import Agreement, compare
+from rotator.errors import RotatorError, combine_exit_codes
+from rotator.model import Policy, Rotation, Synced, Trigger
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
@@ -21,7 +23,7 @@ class Reconciliation:
     facts: tuple[str, ...]
     unknown: tuple[str, ...]
     action: str
-    """none, resume, rotate or wait."""
+    """none, resume, rotate, sync or wait."""
     why: str
     unfinished: Rotation | None = None
 
@@ -40,6 +42,8 @@ class _Findings:
     unknown: list[str] = field(default_factory=list)
     foreign: bool = False
     """The authoritative destination holds what only a person may take out."""
+    agreement: Agreement | None = None
+    """None where there is nothing to compare, or it could not be compared."""
 
 
 def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
@@ -48,6 +52,7 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
     _ask_provider(ports, policy, found)
     unfinished = next((r for r in ports.journal.unfinished(policy.project) if r.policy == policy.name), None)
     alive = _ask_destinations(ports, policy, found)
+    _compare(ports, policy, found)
     if unfinished is not None:
         found.facts.append(
             f"rotation {unfinished.id} is unfinished: {unfinished.state}, next step {unfinished.step}"
@@ -59,13 +64,30 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
     return Reconciliation(policy.name, tuple(found.facts), tuple(found.unknown), action, why, unfinished)
 
 
-def act(runner: Runner, policy: Policy, finding: Reconciliation) -> list[Rotation]:
-    """Does the one safe next thing. Raises as `Runner.rotate` and `Runner.resume` do."""
+@dataclass(frozen=True)
+class Acted:
+    """What the one safe next thing came to."""
+
+    rotations: tuple[Rotation, ...] = ()
+    synced: Synced | None = None
+
+    @property
+    def exit_code(self) -> int:
+        codes = [rotation.exit_code for rotation in self.rotations]
+        return combine_exit_codes([*codes, self.synced.exit_code] if self.synced else codes)
+
+
+def act(runner: Runner, policy: Policy, finding: Reconciliation) -> Acted:
+    """Does the one safe next thing. Raises as `Runner.rotate`, `Runner.resume` and `Runner.sync` do."""
+    reason = f"reconcile: {finding.why}"
     if finding.action == "resume" and finding.unfinished is not None:
-        return [runner.resume(finding.unfinished)]
+        return Acted((runner.resume(finding.unfinished),))
     if finding.action == "rotate":
-        return runner.rotate(policy, Trigger.MANUAL, f"reconcile: {finding.why}")
-    return []
+        return Acted(tuple(runner.rotate(policy, Trigger.MANUAL, reason)))
+    if finding.action == "sync":
+        # A person asked, having read what the authoritative destination holds.
+        return Acted(synced=runner.sync(policy, Trigger.MANUAL, reason, adopt=True))
+    return Acted()
 
 
 def _ask_provider(ports: Ports, policy: Policy, found: _Findings) -> None:
@@ -126,6 +148,15 @@ def _judge(ports: Ports, destination: Destination, reading: Reading, found: _Fin
     return answer is not PingAnswer.DEAD
 
 
+def _compare(ports: Ports, policy: Policy, found: _Findings) -> None:
+    if len(policy.destinations) < 2:
+        return
+    try:
+        found.agreement = compare(ports, policy, adopt=True)
+    except RotatorError:
+        return  # what could not be asked stands among the unknown already
+
+
 def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tuple[str, str]:
     authoritative = alive[policy.authoritative.ref]
     if authoritative is False:
@@ -137,11 +168,17 @@ def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tu
         )
     if authoritative is None and not found.unknown:
         return "rotate", "no token is stored yet; a rotation issues the first"
+    differing = found.agreement.differences if found.agreement is not None else ()
+    if authoritative and found.agreement is not None and found.agreement.problem is not None:
+        return "wait", found.agreement.problem.happened
+    if authoritative and any(one.ownership.ours for one in differing):
+        return (
+            "sync",
+            "the authoritative destination holds a living token; writing it to those that differ needs no mint",
+        )
     if found.unknown:
         return "wait", "not everything could be asked: " + "; ".join(found.unknown)
-    if any(value is False for value in alive.values()):
-        return (
-            "wait",
-            "a destination other than the authoritative one holds a dead token; it is never minted for",
-        )
+    if differing:
+        why = "; ".join(f"{one.where}: {one.ownership.reason}" for one in differing)
+        return "wait", f"a destination differs and is not ours to write ({why})"
     return "none", "readers hold a living token and nothing is unfinished"

@@ -6,15 +6,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from typing import TypeVar
 
+from rotator.engine.ports import Ports
 from rotator.engine.recovery import Unfinished, unfinished_of
-from rotator.engine.runner import Ports, Runner
+from rotator.engine.runner import Runner
+from rotator.engine.sync import Agreement
 from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
 from rotator.interrupt import Stop, leave_signals_to_main
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Trigger
+from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Synced, Trigger
 from rotator.operations import outside
-from rotator.planner import Facts, anchor_from, decide, most_overdue_first
+from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
+from rotator.planner import NO_SCHEDULE, Facts, anchor_from, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
+
+Result = TypeVar("Result")
 
 # Work waits for the network, and the provider's rate limit allows few mints anyway.
 _SIDE_BY_SIDE = 8
@@ -30,6 +36,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
     """Passed over without harm; for standard error."""
     codes: tuple[int, ...] = ()
+    synced: tuple[Synced, ...] = ()
+    """Destinations that disagreed and were brought into line, or were not."""
 
     @property
     def exit_code(self) -> int:
@@ -42,6 +50,7 @@ class _Gathered:
     errors: list[tuple[str, RotatorError]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
+    synced: list[Synced] = field(default_factory=list)
 
     def add(self, rotations: Iterable[Rotation]) -> None:
         for rotation in rotations:
@@ -64,7 +73,13 @@ class _Gathered:
             self.add(result)
 
     def outcome(self) -> Outcome:
-        return Outcome(tuple(self.rotations), tuple(self.errors), tuple(self.notes), tuple(self.codes))
+        return Outcome(
+            tuple(self.rotations),
+            tuple(self.errors),
+            tuple(self.notes),
+            tuple(self.codes),
+            tuple(self.synced),
+        )
 
 
 def rotate(runner: Runner, policies: Iterable[Policy], trigger: Trigger, reason: str) -> Outcome:
@@ -86,14 +101,15 @@ def run(
     next_cron: NextCron,
     stop: Stop,
 ) -> Outcome:
-    """One shot: takes up what is unfinished, then rotates what is due. Never waits for a drain."""
+    """One shot: takes up what is unfinished, rotates what is due, then brings destinations that disagree
+    into line. Never waits for a drain."""
     gathered = _Gathered()
     unfinished = unfinished_of(ports.journal, policies)
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
     try:
         rest = (policy for policy in policies if policy.name not in taken_up)
-        due = _gather_due(ports, rest, next_cron, stop, gathered)
+        due, apart = _gather_due(ports, rest, next_cron, stop, gathered)
     except Interrupted as error:
         # What was taken up before is told all the same.
         gathered.notes.append(str(error))
@@ -104,6 +120,7 @@ def run(
         gathered.take(name, result)
         if result == []:
             gathered.notes.append(f"{name}: passed over: another process has just rotated it.")
+    _sync(runner, ports, apart, gathered)
     return gathered.outcome()
 
 
@@ -158,48 +175,72 @@ def _gather_due(
     next_cron: NextCron,
     stop: Stop,
     gathered: _Gathered,
-) -> list[_Due]:
+) -> tuple[list[_Due], dict[str, _Apart]]:
+    """What is due, and those of the rest whose destinations have to be looked at."""
     holds = ports.journal.holds()
     gone = {a.policy for a in ports.journal.attentions() if a.code == "endpoint-gone"}
     due: list[tuple[_Due, Decision]] = []
+    apart: dict[str, _Apart] = {}
     for policy in policies:
         stop.check()
         if policy.name in holds:
             gathered.notes.append(f"{policy.name}: passed over: held by {holds[policy.name].by}.")
             continue
-        if policy.schedule is None:
-            continue
         try:
-            facts = ports.provider.project(policy.project)
-            decision = _decide(ports, policy, facts, next_cron)
-            state = "" if decision.due else outside.notice(ports, policy, facts)
-            if state != outside.FOUND:
-                _remember(ports, facts)
+            one = _look_at(ports, policy, next_cron)
         except RotatorError as error:
             gathered.fail(policy.name, error)
             continue
-        if state == outside.KNOWN:
+        if one.agreement is not None and not one.decision.due:
+            apart[policy.name] = _Apart(policy, one.agreement)
+        if one.known_dead:
             gathered.notes.append(
                 f"{policy.name}: the token that readers hold is dead, as `rotator status` says since. "
                 f"`rotator rotate {policy.name}` makes a new one."
             )
             gathered.codes.append(4)
-            continue
-        if state == outside.FOUND:
-            decision = replace(
-                decision, due=True, reason="the stored token is dead: somebody else changed it"
-            )
-        if not decision.due:
-            continue
-        if policy.name in gone:
+        elif one.decision.due and policy.name in gone:
             gathered.notes.append(
                 f"{policy.name}: due, and left alone: the provider has taken rotate-token away. "
                 f"`rotator rotate {policy.name}` asks it again."
             )
             gathered.codes.append(4)
-            continue
-        due.append((_Due(policy, decision, dead=state == outside.FOUND), decision))
-    return most_overdue_first(due)
+        elif one.decision.due:
+            due.append((_Due(policy, one.decision, dead=one.found_dead), one.decision))
+    return most_overdue_first(due), apart
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one look at a policy told."""
+
+    decision: Decision
+    found_dead: bool = False
+    known_dead: bool = False
+    agreement: Agreement | None = None
+    """None where there is one destination only, or a rotation is due anyway."""
+
+
+def _look_at(ports: Ports, policy: Policy, next_cron: NextCron) -> _Seen:
+    if policy.schedule is None:
+        return _Seen(
+            Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement_of(ports, policy)
+        )
+    facts = ports.provider.project(policy.project)
+    decision = _decide(ports, policy, facts, next_cron)
+    if decision.due:
+        _remember(ports, facts)
+        return _Seen(decision)
+    agreement = agreement_of(ports, policy)
+    dead = agreement is not None and agreement.dead
+    state = outside.notice(ports, policy, facts, seen_dead=dead)
+    if state == outside.FOUND:
+        decision = replace(decision, due=True, reason="the stored token is dead: somebody else changed it")
+        return _Seen(decision, found_dead=True)
+    _remember(ports, facts)
+    if state == outside.KNOWN:
+        return _Seen(decision, known_dead=True)
+    return _Seen(decision, agreement=agreement)
 
 
 def _decide(ports: Ports, policy: Policy, facts: ProjectFacts, next_cron: NextCron) -> Decision:
@@ -212,7 +253,7 @@ def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Ca
     def still() -> bool:
         # Asked under the lease: another cron job may have found the same policy due, and been faster.
         if due.dead:
-            return outside.is_dead(ports, policy)
+            return outside.is_dead(ports, policy) is True
         return _decide(ports, policy, ports.provider.project(policy.project), next_cron).due
 
     return lambda: runner.rotate(policy, Trigger.SCHEDULE, due.decision.reason, wanted=still)
@@ -225,16 +266,44 @@ def _remember(ports: Ports, facts: ProjectFacts) -> None:
         ports.journal.remember_project(facts, ports.clock.now())
 
 
+@dataclass(frozen=True)
+class _Apart:
+    """A policy that nothing else is done for, and how its destinations compare."""
+
+    policy: Policy
+    agreement: Agreement
+
+
+def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: _Gathered) -> None:
+    jobs: dict[str, Callable[[], Synced]] = {}
+    for name, one in apart.items():
+        if note_agreement(ports, one.policy, one.agreement):
+            gathered.codes.append(4)
+        for error in unread_errors(one.agreement):
+            gathered.fail(name, error)
+        if one.agreement.differences and one.agreement.problem is None:
+            jobs[name] = _sync_job(runner, one.policy)
+    for name, result in _side_by_side(jobs):
+        if isinstance(result, Synced):
+            gathered.synced.append(result)
+            gathered.codes.append(result.exit_code)
+            gathered.notes.append(f"{name}: {result.message}.")
+        else:
+            gathered.take(name, result)
+
+
+def _sync_job(runner: Runner, policy: Policy) -> Callable[[], Synced]:
+    return lambda: runner.sync(policy, Trigger.SCHEDULE, "destinations disagree")
+
+
 def _job(runner: Runner, policy: Policy, trigger: Trigger, reason: str) -> Callable[[], list[Rotation]]:
     return lambda: runner.rotate(policy, trigger, reason)
 
 
-def _side_by_side(
-    jobs: dict[str, Callable[[], list[Rotation]]],
-) -> Iterable[tuple[str, list[Rotation] | RotatorError]]:
+def _side_by_side(jobs: dict[str, Callable[[], Result]]) -> Iterable[tuple[str, Result | RotatorError]]:
     """Runs the jobs in their order, a few at a time; one that fails stops no other."""
 
-    def guarded(job: Callable[[], list[Rotation]]) -> list[Rotation] | RotatorError:
+    def guarded(job: Callable[[], Result]) -> Result | RotatorError:
         try:
             return job()
         except RotatorError as error:

@@ -6,23 +6,37 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from rotator.clock import Clock
+from rotator.engine.ports import Ports
 from rotator.engine.states import past_no_return
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Decision, Policy, Rotation, State, Strategy
+from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
 from rotator.planner import Facts, anchor_from, decide
 from rotator.policies.schedule import NextCron
-from rotator.provider.base import Provider
 from rotator.views import PolicyStatus
 
 _LOOKED_BACK = 20
 """Rotations of a policy among which the last measured outage is looked for."""
 
 
-def refresh(journal: Journal, provider: Provider, clock: Clock, policies: Iterable[Policy]) -> None:
-    """Asks the provider about every project and keeps what it says. Raises as `Provider.project`."""
+def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
+    """Asks the provider about every project and keeps what it says; compares the destinations of policies
+    with several, and raises attention where they disagree. Returns what could not be found out, by policy.
+    """
+    unknown: list[tuple[str, RotatorError]] = []
     for policy in policies:
-        journal.remember_project(provider.project(policy.project), clock.now())
+        try:
+            ports.journal.remember_project(ports.provider.project(policy.project), ports.clock.now())
+            agreement = agreement_of(ports, policy)
+        except RotatorError as error:
+            unknown.append((policy.name, error))
+            continue
+        if agreement is not None:
+            note_agreement(ports, policy, agreement)
+            note_differences(ports, policy, agreement)
+            unknown.extend((policy.name, error) for error in unread_errors(agreement))
+    return unknown
 
 
 def statuses(

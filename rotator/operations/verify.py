@@ -6,7 +6,7 @@ import uuid
 
 from rotator.audit.base import AuditEvent
 from rotator.destinations.base import Content
-from rotator.engine.runner import Ports
+from rotator.engine.ports import Ports
 from rotator.errors import Refused
 from rotator.model import Attention, Policy, Verified
 from rotator.verifiers.base import Verdict

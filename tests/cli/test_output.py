@@ -83,7 +83,7 @@ def test_json_of_every_command(workshop: Workshop) -> None:
     (rotation,) = ran("rotate", "billing", "--yes", "--reason", "test").rotations
     assert set(rotation) >= ROTATION_KEYS
     assert (rotation["state"], rotation["trigger"], rotation["reason"]) == ("completed", "manual", "test")
-    assert ran("run").json == {"rotations": []}
+    assert ran("run").json == {"rotations": [], "synced": []}
     status = ran("status", "--refresh").json["policies"]
     assert len(status) == 3
     assert set(status[0]) >= STATUS_KEYS

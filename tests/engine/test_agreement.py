@@ -1,0 +1,340 @@
+"""Destinations that disagree: found by `run`, `reconcile` and `status --refresh`, synced, never minted for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rotator.audit.base import AuditEvent
+from rotator.errors import AuditUnavailable, Busy, NeedsAttention, Unreachable
+from rotator.journal.base import Hold, KnownToken
+from rotator.model import State, Trigger
+from rotator.operations.reconcile import Reconciliation, act, reconcile
+from rotator.operations.status import refresh
+from rotator.secret import Secret
+from tests.engine.bench import Bench
+from tests.engine.test_resumption import die_at_the_mint, rotate_and_die, run
+
+LONG_AGO = Secret("lm_" + "Z" * 32)
+
+
+@pytest.fixture
+def second(make_bench: Callable[..., Bench]) -> Bench:
+    """A policy with two files, rotated once."""
+    bench = make_bench(followers=("second.json",))
+    assert bench.rotate().state is State.COMPLETED
+    return bench
+
+
+def follower(bench: Bench) -> Path:
+    return bench.folder / "second.json"
+
+
+def finding(bench: Bench) -> Reconciliation:
+    return reconcile(bench.wiring.ports, bench.policy)
+
+
+def test_restored_follower_is_brought_into_line_by_the_next_run(second: Bench) -> None:
+    """The backup's dead token is replaced by the living one: no mint, other fields kept, all of it audited."""
+    second.write_secret(follower(second), second.first)
+    outcome = run(second)
+    assert outcome.exit_code == 0
+    assert outcome.rotations == ()
+    assert [one.destinations[0].state for one in outcome.synced] == ["current"]
+    assert second.stored(follower(second)) == second.stored()
+    assert second.mints == 1
+    assert second.attention == set()
+    events = [line["event"] for line in second.audited()][-3:]
+    assert events == ["destination.sync", "publish.destination.intent", "publish.destination.outcome"]
+    second.assert_audit_holds()
+    assert run(second).synced == ()
+
+
+def test_added_destination_gets_the_token(second: Bench) -> None:
+    """A destination that the policy names since yesterday is filled without waiting for the next rotation."""
+    third = second.folder / "third.json"
+    third.write_text(json.dumps({"other": "kept-as-it-is"}), encoding="utf-8")
+    second.document["destinations"].append(
+        {"type": "file", "path": str(third), "format": "json", "key": "token"}
+    )
+    second.policy = second.load_policy()
+    second.new_process()
+    assert run(second).exit_code == 0
+    assert second.stored(third) == second.stored()
+    assert second.mints == 1
+
+
+def test_living_token_of_somebody_else_is_left_in_place(second: Bench) -> None:
+    """A follower with another living token may serve somebody: a person is asked, and nothing is written."""
+    theirs = second.simulator.add_token(second.project)
+    second.write_secret(follower(second), theirs)
+    outcome = run(second)
+    assert outcome.exit_code == 4
+    assert second.attention == {"destination-behind"}
+    assert second.stored(follower(second)) == theirs
+    found = finding(second)
+    assert found.action == "wait"
+    assert "living token" in found.why
+
+
+def test_overwrite_allows_what_would_be_refused(make_bench: Callable[..., Bench]) -> None:
+    """With `overwrite: true` even something that is no token makes way."""
+    bench = make_bench(followers=("second.json",))
+    bench.document["destinations"][1]["overwrite"] = True
+    bench.policy = bench.load_policy()
+    assert bench.rotate().state is State.COMPLETED
+    bench.write_secret(follower(bench), Secret("not a token at all"))
+    assert run(bench).exit_code == 0
+    assert bench.stored(follower(bench)) == bench.stored()
+
+
+def test_dead_authoritative_token_is_never_spread(second: Bench) -> None:
+    """The authoritative store restored from a backup holds a dead token: alarm, and the living copy stays."""
+    living = second.stored()
+    second.write_secret(second.secret_file, second.first)
+    outcome = run(second)
+    assert outcome.exit_code == 4
+    assert second.attention == {"token-dead"}
+    assert second.stored(follower(second)) == living
+    assert second.mints == 1
+    again = run(second)
+    assert again.exit_code == 4
+    assert second.mints == 1
+    # A person repairs it, everywhere.
+    assert second.rotate().state is State.COMPLETED
+    assert second.stored(follower(second)) == second.stored()
+    assert second.attention == set()
+    assert run(second).exit_code == 0
+
+
+def test_dead_authoritative_token_is_repaired_where_the_policy_allows_it(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """With `on_out_of_band: rotate` the run replaces the dead token in all destinations."""
+    bench = make_bench(followers=("second.json",), extra={"on_out_of_band": "rotate"})
+    assert bench.rotate().state is State.COMPLETED
+    bench.write_secret(bench.secret_file, bench.first)
+    assert run(bench).exit_code == 0
+    bench.assert_served()
+    assert bench.stored(follower(bench)) == bench.stored()
+    assert bench.mints == 2
+
+
+def test_living_token_that_nobody_of_us_wrote_waits_for_a_person(second: Bench) -> None:
+    """Somebody put another living token into the authoritative store: alarm; `reconcile` then spreads it."""
+    theirs = second.simulator.add_token(second.project)
+    second.write_secret(second.secret_file, theirs)
+    ours = second.stored(follower(second))
+    assert run(second).exit_code == 4
+    assert second.attention == {"out-of-band"}
+    assert second.stored(follower(second)) == ours
+    found = finding(second)
+    assert found.action == "sync"
+    done = act(second.runner, second.policy, found)
+    assert done.exit_code == 0
+    assert second.stored(follower(second)) == theirs
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+    assert second.mints == 1
+
+
+def test_token_of_another_project_is_not_spread_even_by_a_person(second: Bench) -> None:
+    """What the journal knows as another project's token stays where it is."""
+    journal = second.wiring.journal
+    lease = journal.acquire(("another",), second.wiring.holder, ttl=10.0)
+    journal.remember_token(
+        lease,
+        KnownToken(
+            second.wiring.fingerprints.of(second.other_token),
+            second.other_project,
+            "shipping",
+            None,
+            "minted",
+            second.clock.now(),
+        ),
+    )
+    journal.release(lease)
+    second.write_secret(second.secret_file, second.other_token)
+    assert run(second).exit_code == 4
+    assert second.attention == {"out-of-band"}
+    assert finding(second).action == "wait"
+    with pytest.raises(NeedsAttention, match="another project"):
+        second.runner.sync(second.policy, Trigger.MANUAL, "test", adopt=True)
+    assert second.stored(follower(second)) != second.other_token
+
+
+def test_policy_that_was_never_rotated_is_synced_too(make_bench: Callable[..., Bench]) -> None:
+    """With a journal that knows nothing, the authoritative token is adopted and written to an empty place."""
+    bench = make_bench(followers=("second.json",))
+    bench.write_secret(follower(bench), Secret(""))
+    assert run(bench).exit_code == 0
+    assert bench.stored(follower(bench)) == bench.first
+    assert bench.rotate_calls == 0
+
+
+def test_policy_without_a_schedule_is_looked_at(make_bench: Callable[..., Bench]) -> None:
+    """No schedule means no rotation by itself; its destinations agree all the same."""
+    bench = make_bench(followers=("second.json",))
+    del bench.document["schedule"]
+    bench.policy = bench.load_policy()
+    bench.write_secret(follower(bench), LONG_AGO)
+    assert run(bench).exit_code == 0
+    assert bench.stored(follower(bench)) == bench.first
+    assert bench.rotate_calls == 0
+
+
+def test_held_policy_is_not_synced(second: Bench) -> None:
+    """A freeze freezes everything that writes."""
+    second.write_secret(follower(second), second.first)
+    second.wiring.journal.hold(Hold("billing", second.clock.now(), "ana@desk", "a look first"))
+    outcome = run(second)
+    assert outcome.exit_code == 0
+    assert second.stored(follower(second)) == second.first
+    assert "held" in " ".join(outcome.notes)
+
+
+def test_store_that_is_away_is_told_and_no_alarm(second: Bench) -> None:
+    """What cannot be read may well agree: exit 6, safe to repeat, and no attention."""
+    destination = second.wiring.destination(second.policy.destinations[1])
+
+    def away() -> Any:
+        raise Unreachable("The second store is away")
+
+    destination.read = away  # type: ignore[method-assign]
+    outcome = run(second)
+    assert outcome.exit_code == 6
+    assert second.attention == set()
+    assert [name for name, _ in refresh(second.wiring.ports, [second.policy])] == ["billing"]
+    assert second.attention == set()
+
+
+def test_place_that_can_never_be_read_is_an_alarm(make_bench: Callable[..., Bench]) -> None:
+    """A secret that somebody deleted comes back by nobody's waiting; made again, it is filled."""
+    bench = make_bench(followers=("second.json",))
+    bench.document["destinations"][1]["create"] = False
+    bench.policy = bench.load_policy()
+    assert bench.rotate().state is State.COMPLETED
+    text = follower(bench).read_text(encoding="utf-8")
+    follower(bench).unlink()
+    assert run(bench).exit_code == 4
+    assert bench.attention == {"destination-behind"}
+    follower(bench).write_text(text.replace(bench.stored().reveal(), ""), encoding="utf-8")
+    assert run(bench).exit_code == 0
+    assert bench.attention == set()
+    assert bench.stored(follower(bench)) == bench.stored()
+
+
+def test_status_refresh_finds_disagreement_and_its_end(second: Bench) -> None:
+    """`status --refresh` writes nothing to a store; it raises attention, and takes it away again."""
+    second.write_secret(follower(second), second.first)
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == {"destination-behind"}
+    [entry] = second.wiring.journal.attentions("billing")
+    assert "earlier token" in entry.message
+    assert "rotator reconcile billing" in entry.next
+    assert second.stored(follower(second)) == second.first
+    second.write_secret(follower(second), second.stored())
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == set()
+
+
+def test_reconcile_syncs_and_then_has_nothing_left(second: Bench) -> None:
+    """The one safe next thing for a restored follower is a write, and doing it ends the state."""
+    second.write_secret(follower(second), second.first)
+    found = finding(second)
+    assert found.action == "sync"
+    done = act(second.runner, second.policy, found)
+    assert (done.exit_code, done.rotations) == (0, ())
+    assert finding(second).action == "none"
+    assert second.mints == 1
+
+
+def test_one_store_away_does_not_keep_another_from_being_synced(make_bench: Callable[..., Bench]) -> None:
+    """Of two followers one is unreachable: the other is brought into line, and the first is told."""
+    bench = make_bench(followers=("second.json", "third.json"))
+    assert bench.rotate().state is State.COMPLETED
+    bench.write_secret(bench.folder / "third.json", bench.first)
+    destination = bench.wiring.destination(bench.policy.destinations[1])
+
+    def away() -> Any:
+        raise Unreachable("The second store is away")
+
+    destination.read = away  # type: ignore[method-assign]
+    outcome = run(bench)
+    assert bench.stored(bench.folder / "third.json") == bench.stored()
+    assert [type(error) for _, error in outcome.errors] == [Unreachable]
+    bench.write_secret(bench.folder / "third.json", bench.first)
+    assert finding(bench).action == "sync"
+
+
+def test_follower_that_takes_no_write_stays_an_alarm(second: Bench) -> None:
+    """A write that fails for good ends as attention with exit 4, and the next run tries again."""
+    second.write_secret(follower(second), second.first)
+    destination = second.wiring.destination(second.policy.destinations[1])
+    real = destination.publish
+
+    def full(*_: Any, **__: Any) -> None:
+        raise Unreachable("The second store is full")
+
+    destination.publish = full  # type: ignore[method-assign]
+    outcome = run(second)
+    assert outcome.exit_code == 4
+    assert second.attention == {"destination-behind"}
+    assert [one.destinations[0].state for one in outcome.synced] == ["behind"]
+    destination.publish = real  # type: ignore[method-assign]
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+
+
+def test_no_audit_no_sync(second: Bench) -> None:
+    """What cannot be recorded beforehand is not written."""
+    second.write_secret(follower(second), second.first)
+    audit = second.wiring.ports.audit
+
+    def record(_: AuditEvent, **__: Any) -> None:
+        raise AuditUnavailable("The audit log takes no line")
+
+    audit.record = record  # type: ignore[method-assign]
+    assert run(second).exit_code == 6
+    assert second.stored(follower(second)) == second.first
+
+
+def test_sync_waits_for_a_mint_that_nobody_knows_the_outcome_of(make_bench: Callable[..., Bench]) -> None:
+    """While a mint is unclear nothing is spread: the unfinished rotation comes first, and syncs on its way."""
+    bench = make_bench(followers=("second.json",))
+    die_at_the_mint(bench, executed=True)
+    rotate_and_die(bench)
+    bench.write_secret(follower(bench), LONG_AGO)
+    with pytest.raises(Busy, match="unfinished"):
+        bench.runner.sync(bench.policy, Trigger.MANUAL, "test")
+    assert refresh(bench.wiring.ports, [bench.policy]) == []
+    assert bench.stored(follower(bench)) == LONG_AGO
+    bench.new_process()
+    assert run(bench).exit_code == 0
+    bench.assert_served()
+    assert bench.stored(follower(bench)) == bench.stored()
+
+
+def test_follower_away_for_half_a_minute_is_waited_for(make_bench: Callable[..., Bench]) -> None:
+    """A store that comes back 30 s after the mint holds the token when the rotation ends, and the outage
+    lasts until then."""
+    bench = make_bench(followers=("second.json",))
+    destination = bench.wiring.destination(bench.policy.destinations[1])
+    real, back_at = destination.publish, bench.clock.boot() + 30
+
+    def away_for_a_while(*args: Any, **options: Any) -> None:
+        if bench.clock.boot() < back_at:
+            raise Unreachable("The second store is away")
+        real(*args, **options)
+
+    destination.publish = away_for_a_while  # type: ignore[method-assign]
+    rotation = bench.rotate()
+    assert rotation.state is State.COMPLETED
+    assert bench.stored(follower(bench)) == bench.stored()
+    assert rotation.outage is not None
+    assert rotation.outage.max >= 30
+    assert bench.mints == 1

@@ -21,6 +21,7 @@ def preflight(context: Context) -> StepResult:
     await_room(context)
     context.say("reading the project")
     facts = context.provider.project(context.rotation.project)
+    _check_smtp(context, facts)
     readings = read_destinations(context)
     context.old = readings[context.authoritative.spec.ref].value_if_token
     alive = context.old is not None and _lives(context, context.old, facts)
@@ -51,6 +52,24 @@ def preflight(context: Context) -> StepResult:
     if context.old is None:
         return StepResult(StepOutcome.DONE, "first issue: no token is stored yet")
     return StepResult(StepOutcome.DONE, "" if alive else "the stored token is dead; repairing in place")
+
+
+def _check_smtp(context: Context, facts: ProjectFacts) -> None:
+    """A project without SMTP lets no token log in at the relay, the new one neither."""
+    if facts.smtp_enabled or all(verifier.type != "smtp" for verifier in context.verifiers):
+        return
+    happened = f"The policy verifies by smtp, but SMTP is switched off for project {facts.id}"
+    if context.rotation.trigger is Trigger.EMERGENCY:
+        context.notes.append(f"{happened}.")
+        return
+    raise Refused(
+        f"{happened} (`smtp_enabled: false`)",
+        then="Nothing was changed",
+        remedy=(
+            f"Switch it on in the Lettermint dashboard or with `PUT /projects/{facts.id}` and "
+            '`{"smtp_enabled": true}`, or take `smtp` out of `verify` in the policy'
+        ),
+    )
 
 
 def await_room(context: Context) -> None:

@@ -30,10 +30,6 @@ class Answer:
             return self.body.encode()
         return json.dumps(self.body, separators=(",", ":")).encode()
 
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
 
 class Refusal(Exception):
     """A rule said no; carries the answer. Raised before anything was changed."""

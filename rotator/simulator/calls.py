@@ -107,6 +107,9 @@ CALLS: Final = (
     ),
 )
 NAMES: Final = frozenset(call.name for call in CALLS)
+SMTP_AUTH, SMTP_SEND = "smtp-auth", "smtp-send"
+SMTP_NAMES: Final = frozenset({SMTP_AUTH, SMTP_SEND})
+"""What the SMTP relay does, by the names that faults and the truth log know it by."""
 
 
 def _pattern(path: str) -> re.Pattern[str]:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from rotator.simulator.answers import HTML, Answer, error, message
-from rotator.simulator.calls import NAMES
+from rotator.simulator.calls import NAMES, SMTP_NAMES
 from rotator.simulator.state import Effects
 
 ANY: Final = "*"
@@ -52,6 +52,8 @@ class Plan:
     hang: float = 0.0
     """Seconds before a dropped connection is closed."""
     replacement: Replacement | None = None
+    smtp_code: int | None = None
+    """What the SMTP relay answers in place of the rules' own answer."""
     content_type: str | None = None
     truncate: bool = False
     """The header promises the whole body, half of it is sent."""
@@ -62,10 +64,11 @@ class Plan:
     new_token_delay: float = 0.0
     dead_token_delay: float = 0.0
     read_lag: float = 0.0
+    relay_lag: float = 0.0
 
     @property
     def effects(self) -> Effects:
-        return Effects(self.new_token_delay, self.dead_token_delay, self.read_lag)
+        return Effects(self.new_token_delay, self.dead_token_delay, self.read_lag, self.relay_lag)
 
     def answer_for(self, answer: Answer | None, call: str, wall: datetime) -> Answer | None:
         """What to send when the rules answered `answer`; None means drop the connection."""
@@ -121,6 +124,12 @@ def _status(*, status: Any, executed: bool = False) -> Changes:
     return {"execution": execution, "replacement": lambda _call, _wall: message(status, "Fault.")}
 
 
+def _smtp_answer(*, code: Any, executed: bool = False) -> Changes:
+    if not isinstance(code, int) or not 400 <= code <= 599:
+        raise ValueError("code must be 400 to 599")
+    return {"execution": Execution.NOW if executed else Execution.NEVER, "smtp_code": code}
+
+
 def _gone(*, status: int = 404) -> Changes:
     if status not in (404, 405, 410):
         raise ValueError("status must be 404, 405 or 410")
@@ -140,14 +149,30 @@ def _too_many(*, retry_after: int | None = 1, http_date: bool = False) -> Change
     return {"execution": Execution.NEVER, "replacement": answer}
 
 
+class Reach(StrEnum):
+    """The calls for which a kind of fault means something."""
+
+    MINTS = "rotate"
+    HTTP = "calls over HTTP"
+    SMTP = "the SMTP relay"
+    EVERY = "every call"
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of fault: its slot, and what its parameters do to the plan."""
 
     slot: str
     changes: Callable[..., Changes]
-    mints_only: bool = False
-    """Only means something for rotate-token."""
+    reach: Reach = Reach.HTTP
+
+    def hits(self, call: str) -> bool:
+        """Whether it means something for a call; a kind for mints is not set for ANY."""
+        if self.reach is Reach.MINTS:
+            return call == "rotate"
+        if call == ANY or self.reach is Reach.EVERY:
+            return True
+        return (self.reach is Reach.SMTP) == (call in SMTP_NAMES)
 
     def parameters(self) -> dict[str, Any]:
         """Names and defaults; `inspect.Parameter.empty` where one must be given."""
@@ -179,23 +204,25 @@ def _malformed(*, field: str = "new_token") -> Changes:
 
 _OUTCOME: Final = "outcome"
 KINDS: Final[Mapping[str, Kind]] = {
-    "latency": Kind("latency", _seconds("latency")),
-    "answer-latency": Kind("answer-latency", _seconds("answer_latency")),
-    "lost-answer": Kind(_OUTCOME, _lost_answer),
-    "dropped": Kind(_OUTCOME, _dropped),
+    "latency": Kind("latency", _seconds("latency"), Reach.EVERY),
+    "answer-latency": Kind("answer-latency", _seconds("answer_latency"), Reach.EVERY),
+    "lost-answer": Kind(_OUTCOME, _lost_answer, Reach.EVERY),
+    "dropped": Kind(_OUTCOME, _dropped, Reach.EVERY),
     "late": Kind(_OUTCOME, _late),
     "error-before": Kind(_OUTCOME, _error_before),
     "error-after": Kind(_OUTCOME, _error_after),
     "status": Kind(_OUTCOME, _status),
     "gone": Kind(_OUTCOME, _gone),
     "too-many": Kind(_OUTCOME, _too_many),
+    "smtp-answer": Kind(_OUTCOME, _smtp_answer, Reach.SMTP),
     "wrong-content-type": Kind(_OUTCOME, _content_type),
     "truncated": Kind(_OUTCOME, _truncated),
     "oversized": Kind(_OUTCOME, _oversized),
     "malformed": Kind(_OUTCOME, _malformed),
-    "slow-new-token": Kind("new-token", _seconds("new_token_delay"), mints_only=True),
-    "slow-dead-token": Kind("dead-token", _seconds("dead_token_delay"), mints_only=True),
-    "read-lag": Kind("read-lag", _seconds("read_lag"), mints_only=True),
+    "slow-new-token": Kind("new-token", _seconds("new_token_delay"), Reach.MINTS),
+    "slow-dead-token": Kind("dead-token", _seconds("dead_token_delay"), Reach.MINTS),
+    "read-lag": Kind("read-lag", _seconds("read_lag"), Reach.MINTS),
+    "relay-lag": Kind("relay-lag", _seconds("relay_lag"), Reach.MINTS),
 }
 
 
@@ -215,7 +242,8 @@ class Fault:
     changes: Changes = field(repr=False)
 
     def matches(self, call: str, project: str | None) -> bool:
-        return self.call in (ANY, call) and self.project in (None, project)
+        named = self.call == call or (self.call == ANY and KINDS[self.kind].hits(call))
+        return named and self.project in (None, project)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -247,16 +275,18 @@ class Faults:
         project: str | None = None,
         **params: Any,
     ) -> int:
-        """Sets a fault for the next `times` calls named `call` (`calls.CALLS`, or `*` for all).
+        """Sets a fault for the next `times` calls named `call`: a name of `calls.CALLS`, `smtp-auth` or
+        `smtp-send`, or `*` for all for which the kind means something.
 
         Returns its id. Raises ValueError for a name, kind or parameter that does not exist.
         """
-        if call not in (ANY, *NAMES):
-            raise ValueError(f"no call is named {call!r}; there are {', '.join(sorted(NAMES))}")
+        if call not in (ANY, *NAMES, *SMTP_NAMES):
+            known = ", ".join(sorted(NAMES | SMTP_NAMES))
+            raise ValueError(f"no call is named {call!r}; there are {known}")
         if kind not in KINDS:
             raise ValueError(f"no fault is named {kind!r}; there are {', '.join(KINDS)}")
-        if KINDS[kind].mints_only and call != "rotate":
-            raise ValueError(f"{kind} is a fault of rotate only")
+        if not KINDS[kind].hits(call):
+            raise ValueError(f"{kind} is a fault of {KINDS[kind].reach} only")
         if times is not None and times < 1:
             raise ValueError("times must be at least 1, or null for every call")
         accepted = KINDS[kind].parameters()

@@ -50,6 +50,10 @@ class Token:
     """Id of the team or of the project."""
     alive_from: float
     dead_from: float | None = None
+    born_late: float = 0.0
+    """Seconds after `alive_from` in which the SMTP relay does not know it yet."""
+    dies_late: float = 0.0
+    """Seconds after `dead_from` in which the SMTP relay still takes it."""
     abilities: frozenset[str] = frozenset()
     allowed_ips: frozenset[str] | None = None
     """None: from anywhere. Else any other address gets a 403."""
@@ -63,6 +67,11 @@ class Token:
 
     def alive(self, now: Instant) -> bool:
         return self.alive_from <= now.boot and (self.dead_from is None or now.boot < self.dead_from)
+
+    def alive_at_relay(self, now: Instant) -> bool:
+        """Whether the SMTP relay takes it, which may notice birth and death later than the API."""
+        born = self.alive_from + self.born_late <= now.boot
+        return born and (self.dead_from is None or now.boot < self.dead_from + self.dies_late)
 
     def kill(self, at: float) -> None:
         """Dead from `at` on, or from earlier if it was to die earlier."""

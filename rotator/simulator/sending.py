@@ -38,6 +38,8 @@ STATUS_OF: Final = {"deferred": "processed", "auto_replied": "delivered"}
 """Results that are no message status themselves."""
 MAX_RECIPIENTS: Final = 50
 MAX_SUBJECT: Final = 998
+MIN_CONTENT: Final = 3
+"""Characters of a text or HTML part, where there is one."""
 MAX_KEY: Final = 255
 DAY: Final = 24 * 3600.0
 
@@ -81,8 +83,8 @@ def _accept(call: Context, project: Project, body: dict[str, Any], key: str | No
     text_field(body, "subject", required=True, maximum=MAX_SUBJECT)
     for name in ("html", "text"):
         content = text_field(body, name, required=False, maximum=25_000_000)
-        if content is not None and len(content) < 3:
-            raise invalid(**{name: f"The {name} field must be at least 3 characters."})
+        if content is not None and len(content) < MIN_CONTENT:
+            raise invalid(**{name: f"The {name} field must be at least {MIN_CONTENT} characters."})
     sandbox_result = choice_field(body, "sandbox_result", SANDBOX_RESULTS)
     route = _route(project, body)
     _check_sender(call, project, sender)

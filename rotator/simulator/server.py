@@ -6,8 +6,9 @@ import threading
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rotator.clock import Clock, Instant, SystemClock
 from rotator.secret import Secret
@@ -15,11 +16,15 @@ from rotator.simulator.admin import PREFIX, Admin
 from rotator.simulator.faults import Faults
 from rotator.simulator.handler import API, Server
 from rotator.simulator.limits import Tier
+from rotator.simulator.mail import Mail
 from rotator.simulator.projects import DELIVERY_MODES, INITIAL_ROUTES
 from rotator.simulator.records import ABILITIES, Domain, Kind, Message, Mint, Project, Team, Token
 from rotator.simulator.service import Service
 from rotator.simulator.state import Effects, World
 from rotator.simulator.truth import Event
+
+if TYPE_CHECKING:
+    from rotator.simulator.relay import Relay
 
 HOST: Final = "127.0.0.1"
 STATUSES: Final = ("verified", "partially_verified", "pending_verification", "failed_verification")
@@ -66,24 +71,54 @@ class Simulator:
         self._port = port
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
+        self._relay: Relay | None = None
 
     # --- running ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listens. Raises OSError if the port is taken, RuntimeError if it is running."""
+        """Listens, at the SMTP relay too if there is one. Raises OSError if a port is taken, RuntimeError
+        if it is running."""
         if self._server is not None:
             raise RuntimeError("the simulator is running")
-        self._server = Server(
+        server = Server(
             (HOST, self._port), service=self._service, faults=self.faults, admin=Admin(self), clock=self.clock
         )
+        try:
+            if self._relay is not None:
+                self._relay.start()
+        except (OSError, OverflowError):
+            server.server_close()
+            raise
+        self._server = server
         self._port = self._server.server_port  # a second start listens where clients remember it
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="lettermint-simulator", daemon=True
         )
         self._thread.start()
 
+    def open_relay(self, ca_file: Path, *, smtp_port: int = 0, smtps_port: int = 0) -> None:
+        """Makes the SMTP relay, and has it listen while the simulator does.
+
+        `ca_file` is written with the certificate of the authority that the relay's own comes from: name it
+        in SSL_CERT_FILE. A port of 0 takes a free one. Raises OSError if the file cannot be written or a
+        port is taken, RuntimeError if there is a relay already. Only this loads aiosmtpd and trustme.
+        """
+        from rotator.simulator.relay import Relay  # noqa: PLC0415 - slow to load, and seldom asked for
+
+        if self._relay is not None:
+            raise RuntimeError("the simulator has an SMTP relay")
+        relay = Relay(
+            Mail(self._service, self.faults), self.clock, HOST, smtp_port=smtp_port, smtps_port=smtps_port
+        )
+        relay.write_ca(ca_file)
+        if self._server is not None:
+            relay.start()
+        self._relay = relay
+
     def stop(self) -> None:
         """Ends all connections and stops listening; the world stays and `start` takes it up again."""
+        if self._relay is not None:
+            self._relay.stop()
         if self._server is None or self._thread is None:
             return
         self._server.shutdown()
@@ -119,12 +154,36 @@ class Simulator:
         """Base URL of the simulator's own paths (`admin`); ends in a slash."""
         return f"http://{HOST}:{self._port}{PREFIX}"
 
+    @property
+    def smtp_url(self) -> str:
+        """The relay's port for STARTTLS, for `LETTERMINT_SMTP_URL`. RuntimeError before `open_relay`."""
+        return f"smtp://{HOST}:{self._the_relay.smtp_port}"
+
+    @property
+    def smtps_url(self) -> str:
+        """The relay's port for TLS from the start. RuntimeError before `open_relay`."""
+        return f"smtps://{HOST}:{self._the_relay.smtps_port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The file to name in SSL_CERT_FILE. RuntimeError before `open_relay`."""
+        return self._the_relay.ca_file
+
+    @property
+    def _the_relay(self) -> Relay:
+        if self._relay is None:
+            raise RuntimeError("the simulator has no SMTP relay; make one with open_relay")
+        return self._relay
+
     # --- making things ----------------------------------------------------------------------------
 
-    def furnish(self, projects: int = 1) -> Furnished:
+    def furnish(self, projects: int = 1, *, smtp_enabled: bool = False) -> Furnished:
         """One team, `projects` projects and the verified domain example.com attached to all of them."""
         team_token = self.add_team()
-        made = tuple(self.add_project(f"Project {n + 1}", team=team_token) for n in range(projects))
+        made = tuple(
+            self.add_project(f"Project {n + 1}", team=team_token, smtp_enabled=smtp_enabled)
+            for n in range(projects)
+        )
         self.add_domain("example.com", team=team_token, projects=[identity for identity, _ in made])
         return Furnished(team_token, "example.com", made)
 

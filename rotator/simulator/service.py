@@ -80,23 +80,49 @@ class Service:
             self.settle()
             return tuple(self._events[since:])
 
-    def _note(
-        self, arrival: Arrival, at: Instant, plan: Plan, answer: Answer | None, sent: Answer | None
+    def note(
+        self,
+        *,
+        at: Instant,
+        arrived: Instant,
+        call: str,
+        project: str | None,
+        token_text: str | None,
+        ip: str,
+        status: int | None,
+        answered: int | None,
+        faults: tuple[str, ...],
     ) -> None:
+        """Adds an event to the truth log; the caller holds the world's lock."""
         self._events.append(
             Event(
                 seq=len(self._events) + 1,
                 at=at,
-                arrived=arrival.at,
-                call=arrival.found.name,
-                project=arrival.project,
-                token=short_digest(arrival.token_text) if arrival.token_text else None,
-                ip=arrival.request.ip,
-                status=answer.status if answer else None,
-                answered=sent.status if sent else None,
-                executed=answer.ok if answer else False,
-                faults=plan.names,
+                arrived=arrived,
+                call=call,
+                project=project,
+                token=short_digest(token_text) if token_text else None,
+                ip=ip,
+                status=status,
+                answered=answered,
+                executed=status is not None and 200 <= status <= 299,
+                faults=faults,
             )
+        )
+
+    def _note(
+        self, arrival: Arrival, at: Instant, plan: Plan, answer: Answer | None, sent: Answer | None
+    ) -> None:
+        self.note(
+            at=at,
+            arrived=arrival.at,
+            call=arrival.found.name,
+            project=arrival.project,
+            token_text=arrival.token_text,
+            ip=arrival.request.ip,
+            status=answer.status if answer else None,
+            answered=sent.status if sent else None,
+            faults=plan.names,
         )
 
     def _execute(self, arrival: Arrival, plan: Plan, now: Instant) -> Answer:

@@ -44,6 +44,8 @@ class Effects:
     new_token_delay: float = 0.0
     dead_token_delay: float = 0.0
     read_lag: float = 0.0
+    relay_lag: float = 0.0
+    """How much later than the API the SMTP relay notices it."""
 
 
 class World:
@@ -98,6 +100,14 @@ class World:
             return None
         return token
 
+    def living_at_relay(self, text: str, now: Instant) -> Token | None:
+        """The project token with this text, if the SMTP relay takes it for alive. Switches of the
+        project do not matter here."""
+        token = self.tokens.get(text)
+        if token is None or token.kind is Kind.TEAM or not token.alive_at_relay(now):
+            return None
+        return None if self.projects[token.owner].deleted else token
+
     def mint(self, project: Project, now: Instant, *, via: str, effects: Effects) -> Token:
         """A new original token; the one before dies, at once unless `effects` say later.
 
@@ -108,9 +118,11 @@ class World:
         dead_from = now.plus(effects.dead_token_delay)
         alive_from = now.plus(effects.new_token_delay)
         old.kill(dead_from.boot)
+        old.dies_late = effects.relay_lag
         new = self.new_project_token(
             project.id, Kind.ORIGINAL, short=project.short_token, alive_from=alive_from.boot
         )
+        new.born_late = effects.relay_lag
         new.allowed_ips = old.allowed_ips
         project.original = new
         project.generated.append((now.boot + effects.read_lag, timestamp(now.wall)))

@@ -23,13 +23,13 @@ class Event:
     arrived: Instant
     """When its request had been read."""
     call: str
-    """Name of the call (`calls.CALLS`), or `unknown`."""
+    """Name of the call (`calls.CALLS`), `smtp-auth` or `smtp-send` at the relay, or `unknown`."""
     project: str | None
     token: str | None
     """Short digest of the token presented, known to the world or not."""
     ip: str
     status: int | None
-    """What the rules answered; None where a fault kept the call from them."""
+    """What the rules answered, in SMTP's codes at the relay; None where a fault kept the call from them."""
     answered: int | None
     """The status that went over the wire; None where the connection was dropped instead."""
     executed: bool

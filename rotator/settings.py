@@ -38,6 +38,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "select": "ROTATOR_SELECT",
     "reason": "ROTATOR_REASON",
     "vault_auth": "ROTATOR_VAULT_AUTH",
+    "vault_auth_mount": "ROTATOR_VAULT_AUTH_MOUNT",
 }
 """Name of a setting (its key in TOML, and its flag with hyphens) and its variable."""
 
@@ -48,6 +49,7 @@ CREDENTIALS: Final[Mapping[str, str]] = {
     "vault_token": "VAULT_TOKEN",
     "vault_role_id": "VAULT_ROLE_ID",
     "vault_secret_id": "VAULT_SECRET_ID",
+    "vault_jwt": "ROTATOR_VAULT_JWT",
 }
 """Each also as `<variable>_FILE`."""
 
@@ -55,6 +57,8 @@ _FILES: Final = frozenset({"journal_file", "audit_key_file", "lettermint_team_to
 """Paths of secrets are no secrets, so TOML may hold them. Vault's own settings stay in the environment."""
 
 _CALL_TIMEOUT: Final = 10.0
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+"""Where Kubernetes puts a pod's own token."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class VaultSettings:
     namespace: str | None
     cacert: Path | None
     role: str | None
+    auth_mount: str
+    """Where AppRole or Kubernetes authentication is mounted."""
+    jwt: CredentialSource
+    """The service account's token for Kubernetes authentication; a projected one is renewed in its file."""
     token: CredentialSource
     role_id: CredentialSource
     secret_id: CredentialSource
@@ -132,12 +140,19 @@ def resolve(
             "because a call must end while it is still fenced"
         )
     log_format = "console" if stderr_is_tty else "json"
+    vault_auth = (
+        sources.read("vault_auth", values.one_of("token", "approle", "kubernetes"), "token") or "token"
+    )
     vault = VaultSettings(
         address=sources.variable("VAULT_ADDR", values.vault_address),
-        auth=sources.read("vault_auth", values.one_of("token", "approle", "kubernetes"), "token") or "token",
+        auth=vault_auth,
         namespace=sources.variable("VAULT_NAMESPACE", str),
         cacert=sources.variable("VAULT_CACERT", Path),
         role=sources.variable("VAULT_ROLE", str),
+        auth_mount=sources.read("vault_auth_mount", values.vault_mount, vault_auth) or vault_auth,
+        jwt=sources.credential(
+            "vault_jwt", purpose="to log in to Vault with a service account", default=_SERVICE_ACCOUNT
+        ),
         token=sources.credential("vault_token", purpose="to log in to Vault with ROTATOR_VAULT_AUTH=token"),
         role_id=sources.credential("vault_role_id", purpose="to log in to Vault with an AppRole"),
         secret_id=sources.credential("vault_secret_id", purpose="to log in to Vault with an AppRole"),
@@ -262,11 +277,17 @@ class _Sources:
         return self._parsed(where, text or default, lambda url: Journal.parse(url, base))
 
     def credential(
-        self, name: str, *, check: Callable[[Secret], str | None] = lambda _: None, purpose: str
+        self,
+        name: str,
+        *,
+        check: Callable[[Secret], str | None] = lambda _: None,
+        purpose: str,
+        default: Path | None = None,
     ) -> CredentialSource:
+        """`default` is the file where it is found when nothing says where."""
         variable = CREDENTIALS[name]
-        file = self._secret_file(name, variable)
         value = self._environ.get(variable, "").rstrip("\r\n")
+        file = self._secret_file(name, variable) or (None if value else default)
         source = CredentialSource(
             variable,
             value=Secret(value) if value else None,
@@ -274,7 +295,8 @@ class _Sources:
             check=check,
             purpose=purpose,
         )
-        warning = source.warning()
+        # The mode of the default is Kubernetes' own business, and most who have one do not use it here.
+        warning = source.warning() if file != default else None
         if warning:
             self.warnings.append(warning)
         return source

@@ -146,6 +146,14 @@ def vault_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def vault_mount(text: str) -> str:
+    """Where a way to log in is mounted, with or without the `auth/` before it."""
+    path = text.strip("/").removeprefix("auth/")
+    if not re.fullmatch(r"[^\s/?#%]+(?:/[^\s/?#%]+)*", path) or {".", ".."} & set(path.split("/")):
+        raise ValueError(f"is {_quoted(text)}; accepted: the path of an auth method, such as approle")
+    return path
+
+
 def smtp_url(text: str) -> str:
     """`smtps://host:port` or `smtp://host:port`, always with the port."""
     accepted = "accepted: smtps://host:465, or smtp://host:587 for STARTTLS"

@@ -33,6 +33,7 @@ from rotator.settings import Settings
 from rotator.verifiers.base import Verifier
 
 if TYPE_CHECKING:
+    from rotator.destinations.vault_session import VaultSession
     from rotator.policies.load import LoadedPolicies
 
 log = logging.getLogger(__name__)
@@ -248,11 +249,41 @@ class Wiring:
             from rotator.destinations.file import FileDestination  # noqa: PLC0415
 
             return FileDestination(spec, self.clock)
+        if spec.type == "vault-kv":
+            from rotator.destinations.vault_kv import VaultKvDestination  # noqa: PLC0415
+
+            return VaultKvDestination(spec, self.clock, self.vault)
         raise Refused(
             f"This version of rotator does not write to destinations of type {spec.type}",
             then="Nothing was changed",
-            remedy="Types it writes to: aws-secrets-manager, file",
+            remedy="Types it writes to: aws-secrets-manager, file, vault-kv",
         )
+
+    @cached_property
+    def vault(self) -> VaultSession:
+        """The one session with Vault. Making it asks for nothing: its settings are looked at by the first call."""
+        from rotator.destinations.vault_login import VaultAccess  # noqa: PLC0415  # see _make_destination
+        from rotator.destinations.vault_session import VaultSession  # noqa: PLC0415
+
+        with self._lock:
+            vault = self.settings.vault
+            session = VaultSession(
+                VaultAccess(
+                    address=vault.address,
+                    namespace=vault.namespace,
+                    cacert=vault.cacert,
+                    auth=vault.auth,
+                    auth_mount=vault.auth_mount,
+                    role=vault.role,
+                    token=vault.token.get,
+                    role_id=vault.role_id.get,
+                    secret_id=vault.secret_id.get,
+                    jwt=vault.jwt.get,
+                ),
+                self.clock,
+            )
+            self._closing.callback(session.close)
+            return session
 
     def verifier(self, spec: VerifySpec) -> Verifier:
         with self._lock:
@@ -263,15 +294,18 @@ class Wiring:
     def _make_verifier(self, spec: VerifySpec) -> Verifier:
         from rotator.verifiers.ping import PingVerifier  # noqa: PLC0415
         from rotator.verifiers.send import SendVerifier  # noqa: PLC0415
+        from rotator.verifiers.smtp import SmtpVerifier  # noqa: PLC0415
 
         if spec.type == "ping":
             return PingVerifier(self.provider)
         if spec.type == "send":
             return SendVerifier(self.provider, spec, self.clock)
+        if spec.type == "smtp":
+            return SmtpVerifier(self.settings.smtp_url, seconds=self.settings.call_timeout)
         raise Refused(
             f"This version of rotator does not verify by {spec.type}",
             then="Nothing was changed",
-            remedy="Verifiers it has: ping, send",
+            remedy="Verifiers it has: ping, send, smtp",
         )
 
     # the engine

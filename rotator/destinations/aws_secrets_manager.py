@@ -62,6 +62,15 @@ class AwsSecretsManagerDestination:
         """Which secret, region and field."""
         return self._where + (f", field {self.spec.key}" if self.spec.key is not None else "")
 
+    def identity(self) -> str:
+        """The ARN that STS tells for our credentials; asking needs no permission (STS API reference)."""
+        caller = _call("sts", self._region, "the identity of this process", "GetCallerIdentity")
+        return str(caller["Arn"])
+
+    def preflight_shows(self, reading: Reading) -> bool:
+        """A secret without a version gets its first one in preflight."""
+        return reading.version in (None, NO_VERSION)
+
     # --- reading ----------------------------------------------------------------------------------
 
     def read(self) -> Reading:

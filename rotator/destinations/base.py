@@ -79,6 +79,16 @@ class Destination(Protocol):
         """For people: which store, which place, which field."""
         ...
 
+    def identity(self) -> str:
+        """For people: who we are to the store, in the store's own words (an ARN, a Vault token's display
+        name and policies, a user of this machine). Never a secret."""
+        ...
+
+    def preflight_shows(self, reading: Reading) -> bool:
+        """Whether `preflight` would do something at this reading that readers see, such as making a missing
+        secret where the policy says `create: true`: then who only looks leaves it out."""
+        ...
+
     def preflight(self) -> None:
         """Proves that a write would succeed, by a real write through the real path that no reader of
         the current version can see and that leaves staged versions alone."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,18 @@ class FileDestination:
     def describe(self) -> str:
         """Which file and field."""
         return self._where + (f", field {self.spec.key}" if self.spec.key is not None else "")
+
+    def identity(self) -> str:
+        """The user of this process, as the kernel sees it."""
+        uid = os.geteuid()
+        try:
+            return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+        except KeyError:  # a container's uid without a name
+            return f"uid {uid}"
+
+    def preflight_shows(self, reading: Reading) -> bool:  # noqa: ARG002  # the port's signature
+        """Never: a missing file is proved makeable and not made."""
+        return False
 
     # --- reading ----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,13 @@ from rotator.simulator.server import Simulator
 from tests.acceptance.site import AWS_CREDENTIALS, REGION, AwsStore, Site
 from tests.crash.harness import Nursery, running_lettermint, running_nursery
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
+from tests.destinations.strict_vault import StrictVault
+
+VAULT_RULES = {
+    "secret/data/prod/*": {"create", "read", "update"},
+    "secret/metadata/prod/*": {"create", "read", "update", "delete"},
+}
+"""What a Vault policy has to allow for destinations below secret/prod."""
 
 nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
 world = pytest.fixture(scope="session", name="world")(running_lettermint)
@@ -30,6 +38,14 @@ def lettermint(world: tuple[Simulator, Secret]) -> Iterator[Simulator]:
 def site(tmp_path: Path, lettermint: Simulator, world: tuple[Simulator, Secret], nursery: Nursery) -> Site:
     """Empty: `site.add()` makes a policy."""
     return Site(tmp_path, lettermint, world[1], nursery)
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port of this machine that refuses connections for as long as the test runs."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and given to nobody else
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +75,14 @@ def strict(site: Site) -> Iterator[StrictSecretsManager]:
 def strict_store(site: Site, strict: StrictSecretsManager) -> AwsStore:
     """A secret in the strict fake, where the site's commands find it."""
     return aws_store(site, strict.url)
+
+
+@pytest.fixture
+def vault(site: Site) -> Iterator[StrictVault]:
+    """The strict fake of Vault, which the site's commands log in to with a token that may do what it must."""
+    with StrictVault() as server:
+        site.environment |= {"VAULT_ADDR": server.url, "VAULT_TOKEN": server.token(VAULT_RULES)}
+        yield server
 
 
 def aws_store(site: Site, url: str) -> AwsStore:

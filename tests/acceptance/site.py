@@ -15,6 +15,7 @@ from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.moments import Moment
 from tests.crash.harness import Child, Ended, Nursery
+from tests.destinations.strict_vault import StrictVault
 
 REGION = "eu-central-1"
 SENDER = "rotation@example.com"
@@ -76,7 +77,29 @@ class AwsStore:
         return str(answer["SecretString"])
 
 
-Store = FileStore | AwsStore
+class VaultStore:
+    """A secret in the strict fake of Vault, written and read past its door."""
+
+    def __init__(self, server: StrictVault) -> None:
+        self.server = server
+        self.path = f"prod/{uuid.uuid4().hex}"
+        self.spec: dict[str, Any] = {
+            "type": "vault-kv",
+            "mount": "secret",
+            "path": self.path,
+            "key": "token",
+        }
+
+    def write(self, text: str) -> None:
+        self.server.write("secret", self.path, json.loads(text))
+
+    def content(self) -> str | None:
+        """What readers get; None when there is nothing."""
+        data = self.server.read("secret", self.path)
+        return None if data is None else json.dumps(data)
+
+
+Store = FileStore | AwsStore | VaultStore
 
 
 @dataclass
@@ -94,13 +117,17 @@ class Entry:
     database: str = "kept as it is"
     """Another field of the secret."""
 
-    def seed(self, token: Secret | str) -> None:
+    def seed(self, token: Secret | str, store: Store | None = None) -> None:
         value = token.reveal() if isinstance(token, Secret) else token
-        self.store.write(json.dumps({"database": self.database, "token": value, "port": 5432}))
+        (store or self.store).write(json.dumps({"database": self.database, "token": value, "port": 5432}))
 
     @property
     def stored(self) -> Secret:
-        document = json.loads(self.store.content() or "{}")
+        return self.stored_in(self.store)
+
+    def stored_in(self, store: Store) -> Secret:
+        """The token that readers of one destination get; every other field must be as it was seeded."""
+        document = json.loads(store.content() or "{}")
         assert {**document, "token": ""} == {"database": self.database, "token": "", "port": 5432}
         return Secret(document["token"])
 

@@ -56,18 +56,12 @@ LATER: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
         ("create-before-revoke", "not carried out by this version"),
         "in-place",
     ),
-    "destination": (
-        {"destinations": [{"type": "vault-kv", "mount": "secret", "path": "billing", "key": "token"}]},
-        ("vault-kv",),
-        "aws-secrets-manager, file",
-    ),
-    "verifier": ({"verify": [{"type": "ping"}, {"type": "smtp"}]}, ("smtp",), "ping, send"),
 }
 
 
 @pytest.mark.parametrize("case", LATER)
 def test_what_this_version_does_not_carry_out_is_refused(site: Site, case: str) -> None:
-    """A strategy, destination or verifier of a later version: said before anything is called."""
+    """A strategy of a later version: said before anything is called."""
     more, words, remedy = LATER[case]
     billing = site.add(**more)
     expected = Expected(1, words, "Nothing was changed", remedy)
@@ -78,6 +72,19 @@ def test_what_this_version_does_not_carry_out_is_refused(site: Site, case: str) 
     assert ended.code == 3, ended.errors
     assert other.mints == 1
     assert other.serves_a_living_token
+
+
+def test_vault_without_its_settings(site: Site) -> None:
+    """Settings of Vault are asked for by the first policy that needs them, all at once: exit 2, no other is stopped."""
+    vault = {"type": "vault-kv", "mount": "secret", "path": "billing", "key": "token"}
+    billing = site.add(destinations=[vault])
+    words = ("VAULT_ADDR is not set", "VAULT_TOKEN is not set")
+    refused(site, billing, Expected(2, words, "Nothing was done", "ROTATOR_VAULT_AUTH"))
+    other = site.add("other")
+    with unchanged(billing):
+        ended = site.rotate("billing", "other")
+    assert ended.code == 3, ended.errors
+    assert other.mints == 1
 
 
 def test_an_unknown_policy_is_a_usage_error(site: Site) -> None:

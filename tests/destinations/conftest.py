@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import http.client
+from contextlib import closing
 
 import pytest
 
-from tests.destinations.places import AwsPlace, FilePlace, MotoBackend, StrictBackend
+from tests.destinations.places import AwsPlace, FilePlace, MotoBackend, StrictBackend, VaultPlace
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
+from tests.destinations.strict_vault import StrictVault
+from tests.destinations.vault_servers import FakeServer, real_server
 
 pytest.register_assert_rewrite("tests.destinations.contract")
 
@@ -64,6 +67,35 @@ def moto(moto_port, aws_environment):
     return url
 
 
+@pytest.fixture(scope="session")
+def vault_server():
+    with StrictVault() as server:
+        yield server
+
+
+@pytest.fixture
+def vault(vault_server):
+    """The strict fake of Vault, empty."""
+    vault_server.reset()
+    yield vault_server
+    vault_server.reset()
+
+
+@pytest.fixture
+def real_vault():
+    """The server that VAULT_ADDR names, with all rights; what a test makes there is removed."""
+    with real_server(pytest.skip) as server:
+        yield server
+
+
+@pytest.fixture(params=["fake", "real"])
+def any_vault(request):
+    """Both kinds of servers: what the strict fake shows, a real server shows as well."""
+    if request.param == "real":
+        return request.getfixturevalue("real_vault")
+    return FakeServer(request.getfixturevalue("vault"))
+
+
 PLACES = [
     "file-json",
     "file-env",
@@ -72,6 +104,8 @@ PLACES = [
     "strict-bare",
     "moto-json",
     "moto-bare",
+    "vault-json",
+    "realvault-json",
 ]
 
 
@@ -83,4 +117,20 @@ def place(request, tmp_path):
         return FilePlace(tmp_path / "secret", None if form == "bare" else form)
     if kind == "strict":
         return AwsPlace(StrictBackend(request.getfixturevalue("aws")), form)
-    return AwsPlace(MotoBackend(request.getfixturevalue("moto")), form)
+    if kind == "moto":
+        return AwsPlace(MotoBackend(request.getfixturevalue("moto")), form)
+    return request.getfixturevalue("vault_place" if kind == "vault" else "real_vault_place")
+
+
+@pytest.fixture
+def vault_place(vault):
+    """A place at the strict fake of Vault."""
+    with closing(VaultPlace(FakeServer(vault))) as place:
+        yield place
+
+
+@pytest.fixture
+def real_vault_place(real_vault):
+    """A place at the real server."""
+    with closing(VaultPlace(real_vault)) as place:
+        yield place

@@ -13,7 +13,7 @@ from rotator.secret import Secret
 OLD = "lm_" + "A" * 32
 NEW = "lm_" + "B" * 32
 OTHER = "lm_" + "C" * 22
-WRITERS = 20
+WRITERS = 50
 
 
 class DestinationContract:

@@ -67,7 +67,7 @@ ARN = "arn:aws:secretsmanager:eu-central-1:{}:secret:{}"
 TWINS = [
     ("{type: file, path: a, key: x}", "{type: file, path: ./b/../a, key: y}", SAME),
     (
-        "{type: vault-kv, mount: secret, path: a/b}",
+        "{type: vault-kv, mount: secret, path: a/b, key: x}",
         "{type: vault-kv, mount: /secret/, path: a//b/, key: y}",
         SAME,
     ),
@@ -98,11 +98,11 @@ def test_a_secret_is_one_place(problems, first: str, second: str, message: str) 
 
 APART = [
     ("{type: file, path: a}", "{type: file, path: b/a}"),
-    ("{type: vault-kv, mount: secret, path: a}", "{type: vault-kv, mount: kv, path: a}"),
+    ("{type: vault-kv, mount: secret, path: a, key: x}", "{type: vault-kv, mount: kv, path: a, key: x}"),
     (f"{{{AWS}a, region: eu-west-1}}", f"{{{AWS}a, region: eu-west-2}}"),
     (f'{{{AWS}"{ARN.format("1" * 12, "a-AbCd12")}"}}', f"{{{AWS}a, region: eu-west-2}}"),
     (f'{{{AWS}"{ARN.format("1" * 12, "a-AbCd12")}"}}', f'{{{AWS}"{ARN.format("2" * 12, "a-AbCd12")}"}}'),
-    (f"{{{AWS}a, region: eu-west-1}}", "{type: vault-kv, mount: a, path: a}"),
+    (f"{{{AWS}a, region: eu-west-1}}", "{type: vault-kv, mount: a, path: a, key: x}"),
 ]
 
 

@@ -56,8 +56,9 @@ ONE = [
     ("{type: file, path: x.json, key: token}", "{type: file, path: x, create: yes}", "a.yaml:6: ok.destinations[0].create: must be true or false"),
     ("{type: file, path: x.json, key: token}", "{type: file, path: x, key: }", "a.yaml:6: ok.destinations[0].key: is empty; give it a value or remove it"),
     ("{type: file, path: x.json, key: token}", '{type: file, path: x, key: " a"}', "a.yaml:6: ok.destinations[0].key: begins or ends with a space; remove it"),
-    ("{type: file, path: x.json, key: token}", "{type: vault-kv, mount: secret, path: ../x}", "a.yaml:6: ok.destinations[0].path: is not a path in Vault; accepted: names separated by single slashes, without . and .."),
-    ("{type: file, path: x.json, key: token}", "{type: vault-kv, mount: secret, path: x/rotator-pending}", "a.yaml:6: ok.destinations[0].path: ends in rotator-pending, where staged tokens are kept; accepted: any other name"),
+    ("{type: file, path: x.json, key: token}", "{type: vault-kv, mount: secret, path: x}", "a.yaml:6: ok.destinations[0].key: is missing; accepted: a text such as token"),
+    ("{type: file, path: x.json, key: token}", "{type: vault-kv, mount: secret, path: ../x, key: x}", "a.yaml:6: ok.destinations[0].path: is not a path in Vault; accepted: names separated by single slashes, without . and .."),
+    ("{type: file, path: x.json, key: token}", "{type: vault-kv, mount: secret, path: x/rotator-pending, key: x}", "a.yaml:6: ok.destinations[0].path: ends in rotator-pending, where staged tokens are kept; accepted: any other name"),
     ("{type: file, path: x.json, key: token}", '{type: aws-secrets-manager, secret_id: "prod billing"}', "a.yaml:6: ok.destinations[0].secret_id: is not a secret of AWS Secrets Manager; accepted: its name (letters, digits and /_+=.@-) or its ARN"),
     ("{type: file, path: x.json, key: token}", "{type: aws-secrets-manager, secret_id: x, region: frankfurt}", "a.yaml:6: ok.destinations[0].region: is not an AWS region; accepted: a name such as eu-central-1"),
     ("{type: file, path: x.json, key: token}", '{type: aws-secrets-manager, secret_id: "arn:aws:secretsmanager:eu-west-1:111122223333:secret:x-AbCdEf", region: eu-central-1}', "a.yaml:6: ok.destinations[0].region: is not the region of the ARN in `secret_id`; accepted: the same one, or none"),
@@ -242,7 +243,7 @@ def test_lines_of_spread_out_values_are_their_own(problems) -> None:
           - {{
               type: vault-kv,
               mount: secret,
-              path: x,
+              path: x, key: x,
               colour: red,
             }}
         verify: [

@@ -30,7 +30,7 @@ policies:
       max_age: 45d
     destinations:
       - {type: aws-secrets-manager, secret_id: "arn:aws:secretsmanager:eu-central-1:111122223333:secret:a/b-AbCdEf"}
-      - {type: vault-kv, mount: /secret/, path: a//b, create: true, overwrite: true}
+      - {type: vault-kv, mount: /secret/, path: a//b, key: token, create: true, overwrite: true}
       - {type: file, path: ../x/./y.json, key: token, mode: 0640}
       - {type: file, path: bare, create: false}
     verify: [{type: send, from: a@example.com}, {type: smtp}]
@@ -64,7 +64,7 @@ def test_a_full_policy_means_what_it_says(folder) -> None:
     assert policy.standby_token.ref == "aws-secrets-manager:bridge#token"
     assert [(d.place, d.key, d.create, d.overwrite) for d in policy.destinations] == [
         ("aws-secrets-manager:eu-central-1:111122223333/a/b-AbCdEf", None, False, False),
-        ("vault-kv:secret/a/b", None, True, True),
+        ("vault-kv:secret/a/b", "token", True, True),
         (f"file:{folder}/x/y.json", "token", True, False),
         (f"file:{folder}/p/bare", None, False, False),
     ]
@@ -94,7 +94,7 @@ def test_defaults_are_those_of_the_design(folder) -> None:
     policy = load_one(
         folder,
         "policies: [{name: a, project: 0f8fad5b-d9cb-469f-a165-70867728950e, strategy: assisted, "
-        "destinations: [{type: vault-kv, mount: m, path: p}]}]",
+        "destinations: [{type: vault-kv, mount: m, path: p, key: token}]}]",
     )
     assert policy.verify == (VerifySpec("ping"),)
     assert policy.on_out_of_band == "alarm"
@@ -158,7 +158,7 @@ destinations = st.one_of(
         create=flags,
         overwrite=flags,
     ),
-    part(kind("vault-kv", mount=words, path=words), key=keys, create=flags, overwrite=flags),
+    part(kind("vault-kv", mount=words, path=words, key=keys), create=flags, overwrite=flags),
     part(kind("file", path=words), create=flags, overwrite=flags, mode=st.sampled_from(["0600", "660"])),
     part(kind("file", path=words, key=keys), format=st.sampled_from(["json", "env"]), create=flags),
 )
@@ -207,7 +207,7 @@ optional = {
 }
 base = {"name": words, "project": ids, "destinations": st.lists(destinations, min_size=1, max_size=1)}
 bridges = st.one_of(
-    part(kind("vault-kv", mount=st.just("bridges"), path=words), key=keys),
+    part(kind("vault-kv", mount=st.just("bridges"), path=words, key=keys)),
     part(kind("file", path=words.map("bridges/{}".format)), key=keys),
 )
 drains = part({}, min=hours(0, 24), quiet=hours(1, 24), on_max=st.sampled_from(["hold", "retire"]))

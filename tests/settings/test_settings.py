@@ -130,7 +130,11 @@ def test_each_setting_is_taken_from_flag_environment_and_file_in_this_order(
 
 def test_no_row_is_forgotten() -> None:
     """Every setting that is no credential is among the rows above or has tests of its own."""
-    assert set(VARIABLES.values()) - {row[1] for row in ROWS} == {"ROTATOR_JOURNAL", "ROTATOR_VAULT_AUTH"}
+    assert set(VARIABLES.values()) - {row[1] for row in ROWS} == {
+        "ROTATOR_JOURNAL",
+        "ROTATOR_VAULT_AUTH",
+        "ROTATOR_VAULT_AUTH_MOUNT",
+    }
 
 
 @pytest.mark.parametrize(("tty", "expected"), [(True, "console"), (False, "json")])
@@ -176,6 +180,10 @@ BAD: list[tuple[str, str, str]] = [
     ("LETTERMINT_SMTP_URL", "smtps://user:hidden@smtp.lettermint.co", "credentials"),
     ("LETTERMINT_SMTP_URL", "smtps://smtp.lettermint.co/x", "has a path"),
     ("VAULT_ADDR", "vault:8200", "https://host:port"),
+    ("ROTATOR_VAULT_AUTH_MOUNT", "/", "the path of an auth method"),
+    ("ROTATOR_VAULT_AUTH_MOUNT", "app role", "the path of an auth method"),
+    ("ROTATOR_VAULT_AUTH_MOUNT", "a/../b", "the path of an auth method"),
+    ("ROTATOR_VAULT_AUTH_MOUNT", "a//b", "the path of an auth method"),
 ]
 
 
@@ -260,6 +268,31 @@ def test_vaults_own_variables() -> None:
         "role-1234",
         "secret-1234",
     ]
+
+
+@pytest.mark.parametrize(
+    ("auth", "mount", "expected"),
+    [
+        ("token", "", "token"),
+        ("approle", "", "approle"),
+        ("Kubernetes", "", "kubernetes"),
+        ("approle", "team/machines", "team/machines"),
+        ("kubernetes", "/auth/k8s-prod/", "k8s-prod"),
+    ],
+)
+def test_the_auth_mount_follows_the_method(auth: str, mount: str, expected: str) -> None:
+    """Where nothing is said it is Vault's default for the method; `auth/` may stand before it."""
+    environ = {"ROTATOR_VAULT_AUTH": auth, "ROTATOR_VAULT_AUTH_MOUNT": mount}
+    assert settings_of(environ).vault.auth_mount == expected
+
+
+def test_the_service_accounts_token_is_where_kubernetes_puts_it() -> None:
+    """Unless something else is said; what is said wins, and the default's mode is nobody's business here."""
+    source = settings_of().vault.jwt
+    assert source.file == Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+    assert settings_of({"ROTATOR_VAULT_JWT_FILE": "/run/jwt"}).vault.jwt.file == Path("/run/jwt")
+    given = settings_of({"ROTATOR_VAULT_JWT": "header.claims.signature"}).vault.jwt
+    assert (given.file, given.get().reveal()) == (None, "header.claims.signature")
 
 
 # --- the journal --------------------------------------------------------------------------------

@@ -68,7 +68,10 @@ class VaultKv(Part):
         description="The secret's path below the mount, as `vault kv get` takes it.",
         examples=["prod/billing/lettermint"],
     )
-    key: Key | None = _KEY
+    key: Key = Field(
+        description="The field for the token; all others are preserved. A secret in Vault always has fields.",
+        examples=["token"],
+    )
     create: bool = _CREATE
     overwrite: bool = _OVERWRITE
 

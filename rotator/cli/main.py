@@ -14,6 +14,7 @@ from rotator import __version__
 from rotator.cli import (
     audit,
     demo,
+    doctor,
     history,
     hold,
     plan,
@@ -72,6 +73,7 @@ def application() -> typer.Typer:
     app.callback(invoke_without_command=True)(takes_flags(_root))
     verb(app, "demo")(demo.demo)
     verb(app, "validate")(validate.validate)
+    verb(app, "doctor")(doctor.doctor)
     verb(app, "plan")(plan.plan)
     verb(app, "run")(run_verb.run)
     verb(app, "rotate")(rotate.rotate)

@@ -33,6 +33,10 @@ STYLES: Final = {
     "failed": "bold red",
     "needs-attention": "bold red",
     "unknown": "dim",
+    "warn": "yellow",
+    "FAIL": "bold red",
+    "skip": "dim",
+    "?": "yellow",
 }
 """How a word that stands for a state is shown. The word itself says it all; colour only repeats it."""
 
@@ -93,6 +97,32 @@ def card(title: str, state: str, lines: Iterable[tuple[str, str]]) -> str:
             body.add_row(f"  {name}", Text(clean(text)))
     heading = Text.assemble((clean(title), "bold"), "  " if state else "", word(state))
     return _drawn([heading, body])
+
+
+def checklist(title: str, rows: Iterable[tuple[str, str, str, str]]) -> str:
+    """A heading, and below it rows of a mark, a name, a text and, on lines of its own, what to do.
+
+    A row without a mark is a line of its own above the rows that follow.
+    """
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    rows = list(rows)
+    names = [len(name) for mark, name, _, _ in rows if mark]
+    parts: list[RenderableType] = [Text(clean(title), "bold")]
+    for mark, name, text, hint in rows:
+        if not mark:
+            parts.append(Text(f"  {clean(name)}", "dim"))
+            continue
+        row = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        row.add_column(width=6)
+        row.add_column(width=max(names), no_wrap=True)
+        row.add_column(overflow="fold")
+        row.add_row(Text("  ") + word(mark), clean(name), Text(clean(text)))
+        if hint:
+            row.add_row("", Text("do:".rjust(max(names)), "bold"), Text(clean(hint)))
+        parts.append(row)
+    return _drawn(parts)
 
 
 def word(text: str) -> Text:

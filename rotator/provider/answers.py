@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from rotator.http_client import Answer
 from rotator.model import ProjectFacts
-from rotator.provider.base import Minted
+from rotator.provider.base import Minted, TeamFacts
 from rotator.secret import Secret, scrub
 
 QUOTE_LIMIT: Final = 200
@@ -78,6 +78,29 @@ def rate_notice(answer: Answer, now: datetime) -> RateNotice:
     if retry_after is not None and answer.status == 429:
         retry_after = max(retry_after, LEAST_WAIT)
     return RateNotice(_whole_number(answer.headers.get("x-ratelimit-remaining")), resets_in, retry_after)
+
+
+def clock_ahead(answer: Answer, now: datetime) -> float | None:
+    """Seconds by which the answer's `Date` is ahead of our clock, which shows `now`. `Date` has whole
+    seconds and was written somewhere in the course of the call: what these two explain counts as none."""
+    told = _http_date(answer.headers.get("date"))
+    if told is None:
+        return None
+    ahead = (told - now).total_seconds()
+    explained = (-answer.seconds - 1.0, 0.0)
+    return ahead - min(max(ahead, explained[0]), explained[1])
+
+
+def team_facts(answer: Answer) -> TeamFacts | None:
+    """TeamData of `GET /team` and the limits that came with it; None when it is not readable as that."""
+    data = unwrapped(answer) if answer.status == 200 else {}
+    if data is None or (answer.status == 200 and _text(data, "id") is None):
+        return None
+    limit, remaining = (
+        _whole_number(answer.headers.get(f"x-ratelimit-{name}")) for name in ("limit", "remaining")
+    )
+    name = _UNPRINTABLE.sub(" ", scrub(_text(data, "name") or ""))[:QUOTE_LIMIT].strip()
+    return TeamFacts(name or None, limit, remaining)
 
 
 def request_id(answer: Answer) -> str:

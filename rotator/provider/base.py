@@ -8,6 +8,8 @@ been executed (`UnclearOutcome`). Only `rotate_token` can end unclear; a read th
 
 from __future__ import annotations
 
+import secrets
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,6 +88,33 @@ class SendReceipt:
     message_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Greeting:
+    """How the provider meets a ping with an invented token: shows that it is there, without a credential."""
+
+    invented: PingAnswer
+    """DEAD is due: anything else means that a ping proves nothing about a token."""
+    clock_ahead: float | None
+    """Seconds by which the provider's clock is ahead of ours, to a second or so; None if it told no time."""
+
+
+@dataclass(frozen=True)
+class TeamFacts:
+    """What the provider says about the team token."""
+
+    name: str | None
+    """The team's; None where the token lacks read:team, which no rotation needs."""
+    limit: int | None
+    """Reads allowed in a minute (`X-RateLimit-Limit`), if it says."""
+    remaining: int | None
+
+
+def invented_token() -> Secret:
+    """A project token of the usual form (SDK 3.2.0) that nobody issued."""
+    letters = string.ascii_letters + string.digits
+    return Secret("lm_" + "".join(secrets.choice(letters) for _ in range(32)))
+
+
 class Provider(Protocol):
     """One mail provider, seen with one team token. Safe to use from several threads."""
 
@@ -125,6 +154,22 @@ class Provider(Protocol):
     def project_of_message(self, message_id: str) -> str | None:
         """Follows message → route → project. None where the abilities do not allow it or the message
         is not there yet. Raises RateLimited, Unreachable."""
+        ...
+
+    # asked by `doctor`: nothing of it changes anything or counts as a use of any token
+
+    def greet(self) -> Greeting:
+        """Pings with an invented token. Raises InvalidInput when something other than the provider's API
+        answers, RateLimited, Unreachable."""
+        ...
+
+    def team(self) -> TeamFacts:
+        """Shows the team token. Raises CredentialRejected (401), Refused, RateLimited, Unreachable."""
+        ...
+
+    def can_read(self, collection: str) -> bool:
+        """Whether the team token may read single items of `messages` or `routes`, by asking for one that
+        cannot exist: 404 is for who may, 403 for who may not. Raises RateLimited, Unreachable."""
         ...
 
 

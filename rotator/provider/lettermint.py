@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -38,15 +39,16 @@ from rotator.http_client import (
 from rotator.model import ProjectFacts
 from rotator.provider import answers, refusals
 from rotator.provider.base import (
+    Greeting,
     Limiter,
     Minted,
     PingAnswer,
     ProjectNotVisible,
     SendAnswer,
-    SendConflict,
     SendReceipt,
-    SendRejected,
+    TeamFacts,
     TestMessage,
+    invented_token,
 )
 from rotator.provider.credential import TeamCredential
 from rotator.secret import Secret
@@ -59,6 +61,8 @@ PAGE_SIZE: Final = 100
 """The largest the vendor's own CLI asks for."""
 MOST_PAGES: Final = 1000
 IDEMPOTENCY_KEY_LIMIT: Final = 255
+
+_PING_ANSWERS: Final = {200: PingAnswer.ALIVE, 401: PingAnswer.DEAD, 403: PingAnswer.FORBIDDEN}
 
 Observer = Callable[[str, str, float], None]
 """Told of every call: its name, the status (or `not-sent`, `no-answer`), and its seconds."""
@@ -160,6 +164,25 @@ class LettermintProvider:
         route = self._followed("message", "messages", message_id, "route_id")
         return None if route is None else self._followed("route", "routes", route, "project_id")
 
+    def team(self) -> TeamFacts:
+        answer = self._asked("team", "/team")
+        if answer.status in (200, 403):  # 403: read:team, which nothing else needs, is missing
+            facts = answers.team_facts(answer)
+            if facts is None:
+                raise refusals.unreadable("team", answer)
+            return facts
+        now = self._clock.now()
+        refused = refusals.team_refusal("team", answer, now, "Nothing was changed")
+        raise refused or refusals.not_the_api(answer) or refusals.repeatable("team", answer, now)
+
+    def can_read(self, collection: str) -> bool:
+        try:
+            with contextlib.suppress(ProjectNotVisible):
+                self._read(collection, f"/{collection}/{uuid.uuid4()}", f"one of {collection}")
+            return True
+        except CredentialRejected:
+            return False
+
     # either API, with a project token
 
     def ping(self, token: Secret) -> PingAnswer:
@@ -167,10 +190,16 @@ class LettermintProvider:
             # What cannot even be sent in a header is no token that any consumer uses.
             return PingAnswer.DEAD
         answer = self._project_call("ping", "GET", "/ping", token)
-        known = {200: PingAnswer.ALIVE, 401: PingAnswer.DEAD, 403: PingAnswer.FORBIDDEN}
-        if answer.status in known:
-            return known[answer.status]
+        if answer.status in _PING_ANSWERS:
+            return _PING_ANSWERS[answer.status]
         raise refusals.repeatable("ping", answer, self._clock.now())
+
+    def greet(self) -> Greeting:
+        answer = self._project_call("ping", "GET", "/ping", invented_token())
+        now = self._clock.now()
+        if answer.status in _PING_ANSWERS:
+            return Greeting(_PING_ANSWERS[answer.status], answers.clock_ahead(answer, now))
+        raise refusals.not_the_api(answer) or refusals.repeatable("ping", answer, now)
 
     def send(self, token: Secret, message: TestMessage, idempotency_key: str) -> SendReceipt:
         if not 1 <= len(idempotency_key) <= IDEMPOTENCY_KEY_LIMIT:
@@ -195,29 +224,13 @@ class LettermintProvider:
             return SendReceipt(SendAnswer.DEAD)
         if answer.status == 403:
             return SendReceipt(SendAnswer.FORBIDDEN)
-        if answer.status == 409:
-            raise SendConflict(
-                f"Lettermint is still at the first test send of this check (409{refusals.because(answer)})",
-                then="That one counts; this repetition was not taken",
-                remedy="Try again in a moment.",
-            )
-        if answer.status in (400, 422):
-            raise SendRejected(
-                f"Lettermint did not take the test send ({answer.status}{refusals.because(answer)})",
-                then="Nothing was sent",
-                remedy="Check that the sender's domain is verified and attached to the project, and the "
-                "team's sending limits.",
-            )
-        raise refusals.repeatable("send", answer, self._clock.now())
+        raise refusals.send_refusal(answer) or refusals.repeatable("send", answer, self._clock.now())
 
     # how a call is made
 
     def _read(self, call: str, path: str, what: str) -> Answer:
         """A GET of the Team API that answers 200, or the port's error."""
-        try:
-            answer = self._team_call(call, "GET", path, kind="read")
-        except (NotSent, NoAnswer) as error:
-            raise Unreachable(error.happened, then="Nothing was changed", remedy=error.remedy) from None
+        answer = self._asked(call, path)
         if answer.status == 200:
             return answer
         if answer.status == 404:
@@ -229,6 +242,13 @@ class LettermintProvider:
         now = self._clock.now()
         refused = refusals.team_refusal(call, answer, now, "Nothing was changed")
         raise refused or refusals.repeatable(call, answer, now)
+
+    def _asked(self, call: str, path: str) -> Answer:
+        """A GET of the Team API and its answer, whatever it is. Raises Unreachable, RateLimited."""
+        try:
+            return self._team_call(call, "GET", path, kind="read")
+        except (NotSent, NoAnswer) as error:
+            raise Unreachable(error.happened, then="Nothing was changed", remedy=error.remedy) from None
 
     def _followed(self, call: str, collection: str, item: str, field: str) -> str | None:
         """One field of one item; None when the item is not there or not ours to see."""

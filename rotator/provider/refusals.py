@@ -6,6 +6,7 @@ from datetime import datetime
 
 from rotator.errors import (
     CredentialRejected,
+    InvalidInput,
     RateLimited,
     Refused,
     RotatorError,
@@ -14,6 +15,7 @@ from rotator.errors import (
 )
 from rotator.http_client import Answer
 from rotator.provider import answers
+from rotator.provider.base import SendConflict, SendRejected
 
 
 def because(answer: Answer) -> str:
@@ -75,6 +77,36 @@ def team_refusal(call: str, answer: Answer, now: datetime, then: str) -> Rotator
             remedy="Check LETTERMINT_API_URL, and whether a proxy asks for a login.",
         )
     return None
+
+
+def send_refusal(answer: Answer) -> SendRejected | None:
+    """The error for a test send that was understood and not taken."""
+    if answer.status == 409:
+        return SendConflict(
+            f"Lettermint is still at the first test send of this check (409{because(answer)})",
+            then="That one counts; this repetition was not taken",
+            remedy="Try again in a moment.",
+        )
+    if answer.status in (400, 422):
+        return SendRejected(
+            f"Lettermint did not take the test send ({answer.status}{because(answer)})",
+            then="Nothing was sent",
+            remedy="Check that the sender's domain is verified and attached to the project, and the "
+            "team's sending limits.",
+        )
+    return None
+
+
+def not_the_api(answer: Answer) -> InvalidInput | None:
+    """The error for an answer that only something other than the API gives to a call it always has."""
+    if answer.status not in (301, 302, 303, 307, 308, 404, 405, 410):
+        return None
+    return InvalidInput(
+        f"What answers at LETTERMINT_API_URL is not Lettermint's API: it said {answer.status}",
+        then="Nothing was changed",
+        remedy="Set LETTERMINT_API_URL to the API's address with its path, such as "
+        "https://api.lettermint.co/v1, and check whether a proxy asks for a login.",
+    )
 
 
 def repeatable(call: str, answer: Answer, now: datetime) -> Unreachable:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 import threading
-from typing import Final
 
 from rotator.errors import RotatorError
-from rotator.provider.base import PingAnswer, Provider
+from rotator.provider.base import PingAnswer, Provider, invented_token
 from rotator.secret import Secret
 from rotator.verifiers.base import Attempt, Verdict
-
-_RANDOM_PART: Final = 32
-"""Letters and digits after `lm_` (SDK 3.2.0)."""
 
 
 class PingVerifier:
@@ -51,9 +45,7 @@ class PingVerifier:
         with self._lock:
             if self._control_held:
                 return None
-            letters = string.ascii_letters + string.digits
-            invented = Secret("lm_" + "".join(secrets.choice(letters) for _ in range(_RANDOM_PART)))
-            answer = self._provider.ping(invented)
+            answer = self._provider.ping(invented_token())
             if answer is PingAnswer.DEAD:
                 self._control_held = True
                 return None

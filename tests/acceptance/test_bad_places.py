@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
-
 import pytest
 
 from tests.acceptance.refusals import Expected, refused
 from tests.acceptance.site import AwsStore, Site
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
-
-
-@pytest.fixture
-def dead_port() -> Iterator[int]:
-    """A port of this machine that refuses connections for as long as the test runs."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused, and given to nobody else
-        yield taken.getsockname()[1]
 
 
 def test_a_secret_that_is_not_there(site: Site, moto_store: AwsStore) -> None:

@@ -16,6 +16,7 @@ from tests.cli.workshop import ROOT, Ran, Workshop
 VERBS = (
     "demo",
     "validate",
+    "doctor",
     "plan",
     "run",
     "rotate",

@@ -1,0 +1,1 @@
+"""`doctor`: everything that a rotation will need, tried without a reader noticing."""

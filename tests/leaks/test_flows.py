@@ -10,17 +10,21 @@ import pytest
 
 from tests.acceptance.site import eventually
 from tests.crash.harness import ROOT, Nursery
+from tests.leaks import flows_of_stores
 from tests.leaks.flows import FLOWS, accident
 from tests.leaks.search import leaks
 from tests.leaks.watched import watched
 
 
+EVERY = FLOWS | flows_of_stores.FLOWS
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
-@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("name", EVERY)
 def test_no_flow_shows_a_secret(tmp_path: Path, nursery: Nursery, name: str, log_format: str) -> None:
     """Output, logs, tracebacks, journal, audit and every other file at debug: no secret in any form."""
     with watched(tmp_path, nursery, log_format) as site:
-        FLOWS[name](site)
+        EVERY[name](site)
         assert site.leaks() == []
         assert any(content for content in site.printed.values())
 

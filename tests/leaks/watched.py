@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rotator.simulator.server import Simulator
-from tests.acceptance.conftest import aws_store
-from tests.acceptance.site import AwsStore, Site
+from tests.acceptance.conftest import VAULT_RULES, aws_store
+from tests.acceptance.site import AwsStore, Site, VaultStore
 from tests.crash.harness import Child, Ended, Nursery
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
+from tests.destinations.strict_vault import StrictVault
 from tests.leaks.search import leaks
 
 MARKER = "LeakMarker"
@@ -23,11 +24,14 @@ AUDIT_KEY = "LeakMarkerAuditKey0123456789abcdefLeakMarker"
 
 @dataclass
 class WatchedSite(Site):
-    """Every secret of it is marked. `aws` is started when first asked for."""
+    """Every secret of it is marked. `aws` and `vault` are started when first asked for."""
 
     printed: dict[str, bytes] = field(default_factory=dict)
     more_secrets: list[str] = field(default_factory=list)
     aws: StrictSecretsManager | None = None
+    vault: StrictVault | None = None
+    hidden: set[str] = field(default_factory=set)
+    """Files in which a secret belongs, beside the destinations."""
 
     def run(self, *argv: str, prepare: Mapping[str, Any] | None = None) -> Ended:
         ended = super().run(*argv, prepare=prepare)
@@ -46,6 +50,15 @@ class WatchedSite(Site):
             self.aws.__enter__()
         return aws_store(self, self.aws.url)
 
+    def vault_place(self) -> VaultStore:
+        """A secret in Vault, to which commands log in by a token."""
+        if self.vault is None:
+            self.vault = StrictVault()
+            self.vault.__enter__()
+        self.environment |= {"VAULT_ADDR": self.vault.url, "VAULT_TOKEN": self.vault.token(VAULT_RULES)}
+        self.more_secrets.append(self.environment["VAULT_TOKEN"])
+        return VaultStore(self.vault)
+
     def _keep(self, name: str, ended: Ended) -> None:
         number = len(self.printed)
         self.printed[f"stdout of {name} ({number})"] = ended.output.encode()
@@ -62,7 +75,7 @@ class WatchedSite(Site):
         destinations = {
             f"store/{entry.name}.json{end}" for entry in self.entries.values() for end in ("", ".rotator")
         }
-        files = {name: content for name, content in self.files().items() if name not in destinations}
+        files = {name: content for name, content in self.files().items() if name not in destinations | self.hidden}
         shared = {path.name: path.read_bytes() for path in self.folder.rglob("*.db-shm")}
         names = "\n".join(str(path) for path in self.folder.rglob("*"))
         return {**self.printed, **files, **shared, "names of files": names.encode()}
@@ -94,5 +107,6 @@ def watched(folder: Path, nursery: Nursery, log_format: str) -> Iterator[Watched
         try:
             yield site
         finally:
-            if site.aws is not None:
-                site.aws.__exit__()
+            for server in (site.aws, site.vault):
+                if server is not None:
+                    server.__exit__()

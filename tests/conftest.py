@@ -18,6 +18,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG_EXAMPLES = 3000
+"""Examples of each property test with `--long`, unless it asks for a number of its own."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="take the big numbers; may take an hour")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        from hypothesis import settings  # noqa: PLC0415  # loads slowly, and most runs do without
+
+        settings.register_profile("long", max_examples=LONG_EXAMPLES)
+        settings.load_profile("long")
+
+
 class FakeClock:
     """A clock that moves only when told to, or by the waits asked of it."""
 

@@ -14,7 +14,7 @@ from rotator.errors import combine_exit_codes, exit_code_of
 
 if TYPE_CHECKING:
     from rotator.model import Policy
-    from rotator.operations.plan import Planned
+    from rotator.operations.plan import Plan
     from rotator.wiring import Wiring
 
 
@@ -24,14 +24,15 @@ def plan(
 ) -> int:
     """Show what would rotate, when and why.
 
-    For the policies named, or all: whether they are due, the steps and which of them can be undone,
-    the outage to expect, and when the rate limit lets each start. Changes nothing.
+    For the policies named, or all: whether they are due and where that date comes from, the steps and
+    which of them can be undone, the outage to expect, and when the rate limit lets each start and all of
+    them end. Changes nothing.
     """
     wiring = session.wiring("team_token")
     return show_plan(session, planned(wiring, pick.all_or_named(wiring.policies, policies or [])))
 
 
-def planned(wiring: Wiring, policies: Sequence[Policy], *, asked_for: bool = False) -> list[Planned]:
+def planned(wiring: Wiring, policies: Sequence[Policy], *, asked_for: bool = False) -> Plan:
     """Asks the provider about each policy; makes no journal."""
     from rotator.operations import plan as operation  # noqa: PLC0415
     from rotator.policies.cron import next_after  # noqa: PLC0415
@@ -47,16 +48,16 @@ def planned(wiring: Wiring, policies: Sequence[Policy], *, asked_for: bool = Fal
     )
 
 
-def show_plan(session: Session, plans: Sequence[Planned]) -> int:
+def show_plan(session: Session, found: Plan) -> int:
     """The plan on standard output; what could not be found out on standard error."""
     from datetime import UTC, datetime  # noqa: PLC0415
 
     from rotator.cli import tables  # noqa: PLC0415
 
-    session.emit({"plan": [one.view() for one in plans]}, lambda: tables.plan(plans, datetime.now(UTC)))
-    if not plans:
+    session.emit(found.view(), lambda: tables.plan(found, datetime.now(UTC)))
+    if not found.entries:
         say("There are no policies.")
-    errors = [(one.policy.name, one.error) for one in plans if one.error is not None]
+    errors = [(one.policy.name, one.error) for one in found.entries if one.error is not None]
     for name, error in errors:
         say_error(error, about=name)
-    return combine_exit_codes([exit_code_of(one.error) if one.error else 0 for one in plans])
+    return combine_exit_codes([exit_code_of(one.error) if one.error else 0 for one in found.entries])

@@ -14,7 +14,7 @@ from rotator.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rotator.model import Policy
-    from rotator.operations.plan import Planned
+    from rotator.operations.plan import Plan
     from rotator.settings import Settings
     from rotator.wiring import Wiring
 
@@ -107,24 +107,20 @@ def _may_ask(chosen: Sequence[Policy]) -> None:
         )
 
 
-def _explain(plans: Sequence[Planned]) -> None:
+def _explain(plan: Plan) -> None:
     """What the question is about: everything that cannot be taken back, by name."""
-    say(f"This rotates {words.count(len(plans), 'policy')} now:\n")
-    for one in plans:
-        outage = one.predicted_outage_seconds
+    from rotator.cli import tables  # noqa: PLC0415  # rich loads only where something is drawn
+
+    say(f"This rotates {words.count(len(plan.entries), 'policy')} now:\n")
+    for one in plan.entries:
         say(f"  {one.policy.name}")
         say(f"    project      {one.policy.project}")
         for number, destination in enumerate(one.policy.destinations):
             say(f"    {'' if number else 'writes to':<11}  {destination.ref}")
         say("    old token    dies at once, when the new one is minted; this cannot be undone")
-        say(
-            "    outage       "
-            + (
-                f"up to {words.seconds(outage)} s, by its last rotations"
-                if outage is not None
-                else "not known: no rotation of it was measured yet"
-            )
-        )
+        say(f"    outage       {tables.expected_outage(one)}")
         if one.error is not None:
             say(f"    warning      {one.error.happened}")
         say("")
+    if plan.summary.count > 1:
+        say(f"{tables.summary(plan)}\n")

@@ -8,7 +8,7 @@ from datetime import datetime
 from rotator.cli import words
 from rotator.cli.render import Column, card, table
 from rotator.model import Rotation, State, Verified
-from rotator.operations.plan import Planned
+from rotator.operations.plan import Plan, Planned
 from rotator.views import PolicyStatus
 
 _CARDS: int = 3
@@ -98,32 +98,75 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
     return "\n\n".join(parts)
 
 
-def plan(found: Iterable[Planned], now: datetime) -> str:
-    """One card per policy, in the order in which they would rotate."""
-    return "\n\n".join(_planned(one, now) for one in found)
+def plan(found: Plan, now: datetime) -> str:
+    """One card per policy, in the order in which they would rotate, and what all of it takes.
+
+    Of many policies the steps are told once, below them: they are those of their strategies.
+    """
+    if not found.entries:
+        return ""
+    few = len(found.entries) <= _CARDS
+    parts = [_planned(one, now, steps=few or one.past_no_return) for one in found.entries]
+    if not few:
+        told = {one.policy.strategy: one for one in found.entries if one.steps and not one.past_no_return}
+        parts += [card(strategy.value, "", _way(one)) for strategy, one in told.items()]
+    return "\n\n".join([*parts, card("in all", "", [("", summary(found))])])
 
 
-def _planned(one: Planned, now: datetime) -> str:
-    outage = one.predicted_outage_seconds
-    steps = " > ".join(step.name if step.reversible else f"{step.name}*" for step in one.steps)
+def summary(found: Plan) -> str:
+    """When what starts now starts and ends, by the rate limit, in one sentence."""
+    total = found.summary
+    if total.starts_at is None or total.last_starts_at is None or total.ends_at is None:
+        later = [(one.starts_at, one) for one in found.entries if one.starts_at is not None]
+        if not later:
+            return "Nothing rotates now, and nothing has a date."
+        at, one = min(later, key=lambda entry: entry[0])
+        return f"Nothing rotates now. The next is {one.policy.name}, on {_moment(at)}."
+    mints = "" if total.mints == total.count else f" with {words.count(total.mints, 'mint')},"
+    rate = f"at {words.count(total.rotate_limit, 'mint')} in any 60 s"
+    begin = f"{words.count(total.count, 'rotation')}{mints} {rate}:"
+    first, last, end = map(_second, (total.starts_at, total.last_starts_at, total.ends_at))
+    if total.count == 1:
+        return f"{begin} it starts at {first} and ends about {end}."
+    if first == last:
+        return f"{begin} all start at {first} and have ended about {end}."
+    return f"{begin} the first starts at {first}, the last at {last}, and all have ended about {end}."
+
+
+def expected_outage(one: Planned) -> str:
+    """The outage of one policy's next rotation, and what that is made from."""
+    outage, source = one.forecast.outage, one.forecast.outage_from
+    return f"up to {words.seconds(outage)} s: {source}" if outage is not None else f"not known: {source}"
+
+
+def _planned(one: Planned, now: datetime, *, steps: bool) -> str:
+    starts, ends = one.starts_at, one.ends_at
+    limited = ", when the rate limit has room" if one.limited else ""
     lines = [
         ("why", one.decision.reason),
+        ("date", one.explanation),
         ("due at", _moment(one.decision.due_at) if one.decision.due_at else ""),
-        (
-            "rotates",
-            f"{_moment(one.starts_at)}, {words.distance(one.starts_at, now)}" if one.starts_at else "",
-        ),
+        ("rotates", f"{_second(starts)}, {words.distance(starts, now)}{limited}" if starts else ""),
+        ("ends", f"about {_second(ends)}" if ends else ""),
+        ("lasts", f"{words.seconds(one.forecast.duration)} s: {one.forecast.duration_from}" if ends else ""),
+        ("outage", expected_outage(one)),
         ("strategy", one.policy.strategy.value),
-        ("steps", steps),
-        ("", "* cannot be undone" if one.steps else ""),
-        (
-            "outage",
-            f"up to {words.seconds(outage)} s, by its last rotations"
-            if outage is not None
-            else "not known: no rotation of it was measured yet",
-        ),
+        *(_way(one) if steps else ()),
     ]
     return card(one.policy.name, one.state, lines)
+
+
+def _way(one: Planned) -> list[tuple[str, str]]:
+    """The steps, parted by the point of no return; what cannot be undone has a star and is spelt out."""
+    names = [step.name if step.reversible else f"{step.name}*" for step in one.steps]
+    stars = [f"* cannot be undone: {step.does}" for step in one.steps if not step.reversible]
+    if one.past_no_return:
+        rows = ["past the point of no return, only forward:", " > ".join(names)]
+    else:
+        turn = next((n for n, step in enumerate(one.steps) if not step.reversible), len(names))
+        rows = [" > ".join(names[:turn])]
+        rows += ["----- point of no return -----", " > ".join(names[turn:]), *stars] if stars else []
+    return [("" if number else "steps", row) for number, row in enumerate(row for row in rows if row)]
 
 
 def _steps(one: Rotation) -> str:
@@ -162,3 +205,7 @@ def _verified(verified: Verified) -> str:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _second(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

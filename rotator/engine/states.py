@@ -19,11 +19,13 @@ class Step:
     """Whether what the step does can be taken back; what changes nothing for readers can."""
     does: str
     """For people, in `plan`."""
+    mints: int = 0
+    """Calls of rotate-token that it takes, of which the provider allows few a minute."""
 
 
 PREFLIGHT: Final = Step("preflight", reversible=True, does="prove that everything after it can succeed")
 MINT_PUBLISH: Final = Step(
-    "mint+publish", reversible=False, does="mint; the old token dies; write the new one at once"
+    "mint+publish", reversible=False, does="mint; the old token dies; write the new one at once", mints=1
 )
 VERIFY: Final = Step("verify", reversible=True, does="use the new token as consumers do")
 PROVE_DEAD: Final = Step("prove-dead", reversible=True, does="present the old token and be refused")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,16 +11,13 @@ from rotator.clock import rfc3339
 from rotator.engine.states import Step, past_no_return, steps_of
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Decision, Policy, ProjectFacts, Rotation, State
-from rotator.planner import Facts, anchor_from, decide, most_overdue_first
+from rotator.model import Decision, Policy, ProjectFacts, Rotation
+from rotator.operations.forecast import WINDOW, Forecast, MintTimes, forecast, last_of
+from rotator.planner import Facts, anchor_from, decide, explain, most_overdue_first
 from rotator.policies.schedule import NextCron
 
-_WINDOW = 60.0
-"""Seconds that the limit on rotate-token counts over."""
-_LOOKED_BACK = 5
-"""Rotations of a policy that a prediction is made from."""
-_USUAL = 5.0
-"""Seconds that a rotation is taken to last where none was seen yet."""
+ENDPOINT_GONE = "endpoint-gone"
+"""Attention: the provider has taken rotate-token away. `run` leaves such a policy alone."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +26,22 @@ class Planned:
 
     policy: Policy
     decision: Decision
+    explanation: str
+    """Where its date comes from, in one sentence with the dates in it."""
     steps: tuple[Step, ...]
-    """Empty for a strategy that this version does not carry out."""
-    predicted_outage_seconds: float | None
-    """The longest of its last completed rotations; None if none was measured."""
+    """Those left to do. Empty for a strategy that this version does not carry out."""
+    mints: int
+    """Calls of rotate-token that they take."""
+    past_no_return: bool
+    """An unfinished rotation goes on, and only forward."""
+    forecast: Forecast
+    starts_now: bool
+    """Nothing but the rate limit stands before it."""
     starts_at: datetime | None
     """When the rate limit lets it start; None if nothing would start it."""
     ends_at: datetime | None
+    limited: bool = False
+    """It waits for the rate limit."""
     error: RotatorError | None = None
     """Why nothing could be found out about it."""
 
@@ -55,12 +60,54 @@ class Planned:
             "due": self.decision.due,
             "due_at": _time(self.decision.due_at),
             "reason": self.decision.reason,
+            "explanation": self.explanation,
             "strategy": self.policy.strategy.value,
             "steps": [{"name": step.name, "reversible": step.reversible} for step in self.steps],
-            "predicted_outage_seconds": self.predicted_outage_seconds,
+            "mints": self.mints,
+            "predicted_outage_seconds": self.forecast.outage,
+            "predicted_outage_from": self.forecast.outage_from,
+            "predicted_duration_seconds": self.forecast.duration,
+            "predicted_duration_from": self.forecast.duration_from,
             "starts_at": _time(self.starts_at),
             "ends_at": _time(self.ends_at),
         }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What would start now, taken together."""
+
+    count: int
+    mints: int
+    """Calls of rotate-token that all of them take."""
+    rotate_limit: int
+    """Such calls in any 60 s."""
+    starts_at: datetime | None
+    """The first start; None where nothing would start."""
+    last_starts_at: datetime | None
+    ends_at: datetime | None
+    """When the last of them ends."""
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "mints": self.mints,
+            "rate_limit": {"mints": self.rotate_limit, "seconds": WINDOW},
+            "starts_at": _time(self.starts_at),
+            "last_starts_at": _time(self.last_starts_at),
+            "ends_at": _time(self.ends_at),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is foreseen, in the order in which it would happen."""
+
+    entries: tuple[Planned, ...]
+    summary: Summary
+
+    def view(self) -> dict[str, Any]:
+        return {"plan": [one.view() for one in self.entries], "summary": self.summary.view()}
 
 
 def plan(
@@ -72,77 +119,139 @@ def plan(
     now: datetime,
     rotate_limit: int,
     asked_for: bool = False,
-) -> list[Planned]:
-    """One entry per policy, in the order in which they would rotate.
+) -> Plan:
+    """One entry per policy, in the order in which they would rotate: what starts now first, as `run` or
+    `rotate` takes it up, then what has a date, then the rest.
 
     `facts` asks the provider; what it raises is kept in the policy's entry. `asked_for`: as if `rotate`
-    named these policies now, whatever their schedules say.
+    named these policies now, whatever their schedules say. Raises JournalUnavailable.
     """
     held = journal.holds()
     unfinished = {rotation.policy: rotation for rotation in journal.unfinished()}
-    entries: list[tuple[_Entry, Decision]] = []
-    for policy in policies:
-        entry = _Entry(policy, unfinished.get(policy.name), held=policy.name in held)
-        try:
-            anchor = anchor_from(facts(policy.project).token_generated_at)
-            entry.steps = _steps_left(policy, entry.unfinished)
-            known = Facts(anchor, next_cron, held=entry.held, unfinished=entry.unfinished is not None)
-            entry.decision = decide(policy, known, now)
-        except RotatorError as error:
-            entry.error = error
-            entry.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
-        entry.starts_now = (entry.error is None and not entry.held) and (
-            asked_for or entry.decision.due or entry.unfinished is not None
+    gone = {entry.policy for entry in journal.attentions() if entry.code == ENDPOINT_GONE}
+    looks = [
+        _Look(
+            policy,
+            unfinished.get(policy.name),
+            held=policy.name in held,
+            gone=policy.name in gone,
+            asked_for=asked_for,
         )
-        entries.append((entry, entry.decision))
-    ordered = most_overdue_first(entries)
-    first = [entry for entry in ordered if entry.starts_now]
-    later = [entry for entry in ordered if not entry.starts_now]
-    wait = journal.take_slot("rotate", limit=rotate_limit, window=_WINDOW, take=False)
-    starts = [now + timedelta(seconds=wait + _WINDOW * (n // rotate_limit)) for n in range(len(first))]
-    return [
-        *(entry.planned(journal, start) for entry, start in zip(first, starts, strict=True)),
-        *(entry.planned(journal, None if entry.held else entry.decision.due_at) for entry in later),
+        for policy in policies
     ]
+    for look in looks:
+        look.ask(facts, next_cron, now)
+    waiting = [look for look in looks if look.starts_now]
+    if not asked_for:
+        waiting = [
+            *(look for look in waiting if look.unfinished is not None),
+            *most_overdue_first((look, look.decision) for look in waiting if look.unfinished is None),
+        ]
+    rest = most_overdue_first((look, look.decision) for look in looks if not look.starts_now)
+    times = MintTimes(journal, rotate_limit, now)
+    entries = tuple(look.planned(journal, times, now) for look in (*waiting, *rest))
+    return Plan(entries, _summary(entries, rotate_limit))
 
 
-class _Entry:
+def _summary(entries: Sequence[Planned], rotate_limit: int) -> Summary:
+    now = [entry for entry in entries if entry.starts_now]
+    return Summary(
+        count=len(now),
+        mints=sum(entry.mints for entry in now),
+        rotate_limit=rotate_limit,
+        starts_at=min((entry.starts_at for entry in now if entry.starts_at), default=None),
+        last_starts_at=last_of(entry.starts_at for entry in now),
+        ends_at=last_of(entry.ends_at for entry in now),
+    )
+
+
+class _Look:
     """One policy while its plan is made."""
 
-    def __init__(self, policy: Policy, unfinished: Rotation | None, *, held: bool) -> None:
+    def __init__(
+        self, policy: Policy, unfinished: Rotation | None, *, held: bool, gone: bool, asked_for: bool
+    ) -> None:
         self.policy = policy
-        self.held = held
         self.unfinished = unfinished
-        self.steps: tuple[Step, ...] = ()
+        # Past the point of no return a hold does not stop the rescue.
+        self._held = held and not (unfinished is not None and past_no_return(unfinished))
+        self._gone = gone
+        self._asked_for = asked_for
         self.decision = Decision(due=False, due_at=None, reason="")
-        self.error: RotatorError | None = None
-        self.starts_now = False
+        self._explanation = ""
+        self._steps: tuple[Step, ...] = ()
+        self._error: RotatorError | None = None
 
-    def planned(self, journal: Journal, starts_at: datetime | None) -> Planned:
-        done = [r for r in journal.rotations(self.policy.name, limit=20) if r.state is State.COMPLETED]
-        outages = [r.outage.max for r in done[:_LOOKED_BACK] if r.outage is not None]
+    def ask(self, facts: Callable[[str], ProjectFacts], next_cron: NextCron, now: datetime) -> None:
+        """Finds out what can be found out about it."""
+        try:
+            anchor = anchor_from(facts(self.policy.project).token_generated_at)
+            self._steps = self._left_to_do()
+            known = Facts(anchor, next_cron, held=self._held, unfinished=self.unfinished is not None)
+            self.decision = decide(self.policy, known, now)
+            self._explanation = explain(self.policy, known, now, asked_for=self._asked_for)
+        except RotatorError as error:
+            self._error = error
+            self.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
+            self._explanation = f"Nothing is known about its date: {error.happened}."
+        if self._left_alone:
+            self._explanation += (
+                " The provider has taken rotate-token away, so `rotator run` leaves it alone; "
+                f"`rotator rotate {self.policy.name}` asks again."
+            )
+
+    @property
+    def starts_now(self) -> bool:
+        if self._error is not None or self._held or self._left_alone:
+            return False
+        return self._asked_for or self.decision.due or self.unfinished is not None
+
+    @property
+    def _left_alone(self) -> bool:
+        return self._gone and self.decision.due and not self._asked_for
+
+    @property
+    def _goes_on(self) -> bool:
+        """Only the rest of a rotation is left, all of it past the point of no return."""
+        if self.unfinished is None or not past_no_return(self.unfinished):
+            return False
+        # `rotate` finishes one that has minted, and then does what it was asked for.
+        return not (self._asked_for and self.unfinished.minted)
+
+    def _left_to_do(self) -> tuple[Step, ...]:
+        if self.unfinished is None or not self._goes_on:
+            return steps_of(self.policy.strategy)
+        steps = steps_of(self.unfinished.strategy)
+        left = steps[[step.name for step in steps].index(self.unfinished.step) :]
+        # What was minted is not minted again: of that step only the writing is left.
+        return tuple(replace(step, mints=0) for step in left) if self.unfinished.minted else left
+
+    def planned(self, journal: Journal, times: MintTimes, now: datetime) -> Planned:
+        past = forecast(journal, self.policy)
+        ready = now if self.starts_now else None if self._held or self._left_alone else self.decision.due_at
+        starts = ends = None
+        if ready is not None:
+            # Those after the first are counted as if they came at once; a drain between them is not foreseen.
+            goes = [times.next(ready) for _ in range(_mints(self._steps))] or [ready]
+            starts, ends = goes[0], goes[-1] + timedelta(seconds=past.duration)
         return Planned(
             policy=self.policy,
             decision=self.decision,
-            steps=self.steps,
-            predicted_outage_seconds=math.ceil(max(outages) * 1000) / 1000 if outages else None,
-            starts_at=starts_at,
-            ends_at=starts_at + timedelta(seconds=_lasts(done[:_LOOKED_BACK])) if starts_at else None,
-            error=self.error,
+            explanation=self._explanation,
+            steps=self._steps,
+            mints=_mints(self._steps),
+            past_no_return=self._goes_on,
+            forecast=past,
+            starts_now=self.starts_now,
+            starts_at=starts,
+            ends_at=ends,
+            limited=starts is not None and ready is not None and starts > ready,
+            error=self._error,
         )
 
 
-def _steps_left(policy: Policy, unfinished: Rotation | None) -> tuple[Step, ...]:
-    if unfinished is None or not past_no_return(unfinished):
-        return steps_of(policy.strategy)
-    steps = steps_of(unfinished.strategy)
-    names = [step.name for step in steps]
-    return steps[names.index(unfinished.step) :]
-
-
-def _lasts(done: Iterable[Rotation]) -> float:
-    took = [(r.finished_at - r.started_at).total_seconds() for r in done if r.finished_at is not None]
-    return max(took, default=_USUAL)
+def _mints(steps: Sequence[Step]) -> int:
+    return sum(step.mints for step in steps)
 
 
 def _time(moment: datetime | None) -> str | None:

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,10 @@ LONGEST: Final = timedelta(days=36_500)
 # Days looked at for the next opening: a week has every weekday once, and a window whose one day of
 # this week is swallowed by a clock change (or by a zone that skipped a whole day) opens the week after.
 _DAYS_AHEAD: Final = 16
+_NONE: Final = timedelta(0)
+# Not from strftime, which would speak the machine's language.
+_DAYS: Final = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+_MONTHS: Final = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
 class NextCron(Protocol):
@@ -67,20 +71,80 @@ def format_duration(length: timedelta) -> str:
     return text
 
 
+def describe_window(schedule: Schedule) -> str:
+    """For people: `Mon-Thu 09:00-16:00 Europe/Amsterdam`. The schedule has a window."""
+    window = schedule.window
+    assert window is not None
+    runs: list[list[int]] = []
+    for day in sorted(window.days):
+        if runs and day == runs[-1][-1] + 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    names = [f"{_DAYS[run[0]]}-{_DAYS[run[-1]]}" if len(run) > 1 else _DAYS[run[0]] for run in runs]
+    days = "every day" if len(window.days) == 7 else ", ".join(names)
+    start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (window.start, window.end))
+    return f"{days} {start}-{end} {schedule.timezone}"
+
+
+class Dates:
+    """Writes the dates of one sentence in a zone, and in UTC where that reads differently.
+
+    `Mon 2 Nov 2026 10:12 Europe/Amsterdam (09:12 UTC)`: the zone is named with the first date, a year
+    where it is not that of the date before, seconds where there are any.
+    """
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+        self._name = f" {timezone}"
+        self._year: int | None = None
+
+    def say(self, moment: datetime) -> str:
+        """One date. What is below a second is left away."""
+        local, utc = moment.astimezone(self._zone), moment.astimezone(UTC)
+        text = f"{_day(local, self._year)} {_clock(local)}"
+        self._year = local.year
+        if local.utcoffset() == _NONE:
+            return f"{text} UTC"
+        name, self._name = self._name, ""
+        other = _clock(utc) if utc.date() == local.date() else f"{_day(utc, local.year)} {_clock(utc)}"
+        return f"{text}{name} ({other} UTC)"
+
+
+def _day(moment: datetime, year: int | None) -> str:
+    text = f"{_DAYS[moment.weekday()]} {moment.day} {_MONTHS[moment.month - 1]}"
+    return text if moment.year == year else f"{text} {moment.year}"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+
+
 @dataclass(frozen=True)
 class DueDate:
-    """When a schedule wants the next rotation. `at` is never after `limit`."""
+    """When a schedule wants the next rotation, and how that came about. All times in UTC."""
 
     at: datetime
-    """In UTC."""
+    """The date. Never after `limit`."""
     limit: datetime | None
-    """When `max_age` is reached, in UTC; from then on the window does not matter."""
+    """When `max_age` is reached; from then on the window does not matter."""
     why: str
     """A part of a sentence: what makes it this date."""
+    base: datetime
+    """`every` after the anchor, or the first time of `cron` after it."""
+    shift: timedelta
+    """Jitter, added to the base."""
+    opens: datetime
+    """The first instant from then on that is inside the window; where there is none, base and jitter."""
+
+    @property
+    def wanted(self) -> datetime:
+        """Where neither window nor `max_age` move it."""
+        return self.base + self.shift
 
 
 def due_date(schedule: Schedule, *, policy: str, anchor: datetime, next_cron: NextCron) -> DueDate:
-    """The first instant at which the rotation may start, seen from the anchor alone."""
+    """The first instant at which the rotation may start, seen from the anchor alone. Raises as `next_cron`."""
     zone = ZoneInfo(schedule.timezone)
     if schedule.every is not None:
         base = anchor.astimezone(UTC) + schedule.every
@@ -89,22 +153,20 @@ def due_date(schedule: Schedule, *, policy: str, anchor: datetime, next_cron: Ne
         assert schedule.cron is not None
         base = next_cron(schedule.cron, anchor.astimezone(zone)).astimezone(UTC)
         why = f'cron "{schedule.cron}" in {schedule.timezone}'
-    shift = jitter(schedule.jitter, policy=policy, base=base.astimezone(zone))
+    shift = jitter(schedule.jitter, policy=policy, base=base.astimezone(zone)) if schedule.jitter else _NONE
     if shift:
         why += f", plus {format_duration(shift)} of jitter"
     wanted = base + shift
-    at = wanted
-    if schedule.window is not None:
-        at = next_opening(schedule, wanted)
-        if at > wanted:
-            why += ", then its window"
+    at = opens = next_opening(schedule, wanted)
+    if opens > wanted:
+        why += ", then its window"
     limit = None
     if schedule.max_age is not None:
         limit = anchor.astimezone(UTC) + schedule.max_age
         if limit < at:
             at = limit
             why += f", cut short by max_age {format_duration(schedule.max_age)}"
-    return DueDate(at=at, limit=limit, why=why)
+    return DueDate(at=at, limit=limit, why=why, base=base, shift=shift, opens=opens)
 
 
 def jitter(longest: timedelta, *, policy: str, base: datetime) -> timedelta:
@@ -132,12 +194,14 @@ def next_opening(schedule: Schedule, moment: datetime) -> datetime:
     if window is None or _inside(window, moment.astimezone(zone)):
         return moment
     # Local time enters the window by reading `start`, or by a jump of the clocks; nothing else.
-    entries = [
-        entry
-        for entry in _entries(window, zone, moment)
-        if entry > moment and _inside(window, entry.astimezone(zone))
-    ]
-    return min(entries)
+    for ahead in range(_DAYS_AHEAD):
+        span = (moment + timedelta(days=ahead), moment + timedelta(days=ahead + 1))
+        entries = [
+            entry for entry in _entries(window, zone, *span) if _inside(window, entry.astimezone(zone))
+        ]
+        if entries:
+            return min(entries)
+    raise AssertionError("a window opens within two weeks, whatever the clocks do")
 
 
 def _inside(window: Window, local: datetime) -> bool:
@@ -149,24 +213,32 @@ def _inside(window: Window, local: datetime) -> bool:
     return minute < window.end and (local.weekday() - 1) % 7 in window.days
 
 
-def _entries(window: Window, zone: ZoneInfo, moment: datetime) -> Iterator[datetime]:
+def _entries(window: Window, zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Instants after `after` and up to `until` (a day apart, UTC) at which local time may enter the window."""
     start = time(window.start // 60, window.start % 60, tzinfo=zone)
-    today = moment.astimezone(zone).date()
-    for ahead in range(-1, _DAYS_AHEAD):
-        day = today + timedelta(days=ahead)
+    today, near = after.astimezone(zone).date(), range(2)
+    change = clock_change(zone, after, until)
+    if change is not None:
+        yield change
+        near = range(-1, 3)  # clocks that go back over midnight show yesterday again, others skip a day
+    for ahead in near:
+        reading = datetime.combine(today + timedelta(days=ahead), start)
         # A reading that comes twice differs by its fold; one that never comes lands outside the window
-        # or inside it by chance, and the jump that skipped it is found below and is earlier.
+        # or inside it by chance, and then the jump that skipped it is earlier.
         for fold in (0, 1):
-            yield datetime.combine(day, start).replace(fold=fold).astimezone(UTC)
-    for ahead in range(-1, _DAYS_AHEAD):
-        yield from _jump(zone, moment + timedelta(days=ahead), moment + timedelta(days=ahead + 1))
+            entry = reading.replace(fold=fold).astimezone(UTC)
+            if after < entry <= until:
+                yield entry
 
 
-def _jump(zone: ZoneInfo, before: datetime, after: datetime) -> Iterator[datetime]:
-    """The first instant of the new offset, if the zone's offset changes between the two (UTC)."""
+def clock_change(zone: tzinfo, before: datetime, after: datetime) -> datetime | None:
+    """The first instant of the new offset, if the zone's offset changes between the two (whole seconds, UTC).
+
+    They lie so close together (days) that it changes once at most.
+    """
     old = before.astimezone(zone).utcoffset()
     if after.astimezone(zone).utcoffset() == old:
-        return
+        return None
     low = before.replace(microsecond=0)
     high = after.replace(microsecond=0) + timedelta(seconds=1)
     while high - low > timedelta(seconds=1):
@@ -175,4 +247,4 @@ def _jump(zone: ZoneInfo, before: datetime, after: datetime) -> Iterator[datetim
             low = middle
         else:
             high = middle
-    yield high
+    return high

@@ -78,7 +78,7 @@ def test_json_of_every_command(workshop: Workshop) -> None:
 
     assert ran("validate").json == {"problems": []}
     plan = ran("plan").json["plan"]
-    assert {frozenset(one) for one in plan} == {frozenset(PLAN_KEYS)}
+    assert all(set(one) >= PLAN_KEYS for one in plan)
     assert plan[0]["steps"][1] == {"name": "mint+publish", "reversible": False}
     (rotation,) = ran("rotate", "billing", "--yes", "--reason", "test").rotations
     assert set(rotation) >= ROTATION_KEYS

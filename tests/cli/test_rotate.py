@@ -72,7 +72,7 @@ def test_yes_on_the_terminal_rotates(workshop: Workshop) -> None:
     assert stored["other"] == "kept"
     assert stored[KEY] not in ran.out
     again = workshop.on_terminal("rotate", "billing", answers=["n\n"])
-    assert "s, by its last rotations" in again.out
+    assert " s: its only measured rotation" in again.out
 
 
 def test_yes_skips_the_question(rotator: Rotator, workshop: Workshop) -> None:

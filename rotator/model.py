@@ -339,12 +339,14 @@ class Synced:
     """Names the writes in the audit trail."""
     destinations: tuple[DestinationRecord, ...]
     message: str
+    unread: tuple[int, ...] = ()
+    """Exit codes of what kept destinations from being compared."""
 
     @property
     def exit_code(self) -> int:
-        """4 where one is still behind."""
+        """4 where one is still behind, or cannot be read for good; 6 where one is only away for now."""
         behind = any(record.state is not DestinationState.CURRENT for record in self.destinations)
-        return 4 if behind else 0
+        return 4 if behind or 4 in self.unread else max(self.unread, default=0)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ LIBRARIES = {
     "botocore": ("destinations.aws_secrets_manager", "destinations.aws_errors", "destinations.aws_client"),
     "hvac": ("destinations.vault_transport",),
     "requests": ("destinations.vault_transport",),
+    "urllib3": ("destinations.vault_transport",),
     "pydantic": ("policies.schema", "policies.load", "policies.problems"),
     "pydantic_core": ("policies.schema", "policies.load", "policies.problems"),
     "ruamel": ("policies.load", "policies.document", "policies.files"),

@@ -187,7 +187,7 @@ def no_answer(said: str, why: str, *, sent: bool) -> Unreachable:
 
 
 def _refusal(status: int, reply: Reply) -> tuple[str, str]:
-    if status < 400 or (status == 404 and not reply.json()):
+    if status < 400 or (status in (401, 403, 404) and not reply.json()):
         return "which is no answer of Vault's", "Check VAULT_ADDR, and what stands between here and Vault"
     if status == 404 and reply.says("namespace"):
         return "there is no such namespace", "Check VAULT_NAMESPACE"

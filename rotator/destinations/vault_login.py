@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,9 @@ _WORTH: Final = 1 / 2
 """A renewal that gives less than this part of the token's first time is near the end of what renewing can do."""
 _SOONEST: Final = 1.0
 """Seconds between two attempts to renew one token."""
+_LONGEST: Final = 1e10
+"""Seconds, some three centuries: Vault itself counts in nanoseconds with 64 bits."""
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _NAME: Final = re.compile(r"[\w@.:/+=\- ]{1,120}")
 
 Loader = Callable[[], Secret]
@@ -207,7 +210,7 @@ class VaultLogin:
         return Lease.of(
             lease.token,
             asked=asked,
-            seconds=float(auth.get("lease_duration") or 0),
+            seconds=duration(auth.get("lease_duration")),
             first_seconds=lease.first_seconds,
             renewable=auth.get("renewable") is True,
             of_a_login=lease.of_a_login,
@@ -223,11 +226,11 @@ class VaultLogin:
         return None if fresh == refused else fresh
 
     def _adopt(self, token: Secret) -> Lease:
-        if not token.reveal().isascii():
+        if not _is_sendable(token.reveal()):
             raise InvalidInput(
                 "VAULT_TOKEN holds a character that no token has",
                 then="Nothing was sent",
-                remedy="Look for a quotation mark or a space that was copied along",
+                remedy="Look for a quotation mark, a space or a line break that was copied along",
             )
         asked = self._clock.boot()
         # One that may not look at itself is used as it is; the calls themselves will tell.
@@ -235,8 +238,8 @@ class VaultLogin:
         return Lease.of(
             token,
             asked=asked,
-            seconds=float(about.get("ttl") or 0),
-            first_seconds=float(about.get("creation_ttl") or 0),
+            seconds=duration(about.get("ttl")),
+            first_seconds=duration(about.get("creation_ttl")),
             renewable=about.get("renewable") is True,
             of_a_login=False,
         )
@@ -247,12 +250,13 @@ class VaultLogin:
         path = f"auth/{access.auth_mount}/login"
         reply = self._transport.send("POST", path, body=self._proof())
         auth = reply.json().get("auth") if reply.ok else None
-        if not isinstance(auth, dict) or not auth.get("client_token"):
+        given = auth.get("client_token") if isinstance(auth, dict) else None
+        if not isinstance(auth, dict) or not isinstance(given, str) or not _is_sendable(given):
             raise vault_errors.login_refused(access.auth, access.auth_mount, reply)
         log.info("logged in to Vault by %s", access.auth)
-        seconds = float(auth.get("lease_duration") or 0)
+        seconds = duration(auth.get("lease_duration"))
         return Lease.of(
-            Secret(str(auth["client_token"])),
+            Secret(given),
             asked=asked,
             seconds=seconds,
             first_seconds=seconds,
@@ -280,8 +284,21 @@ def who(about: Mapping[str, Any]) -> str:
     """A token in Vault's words: display name and policies."""
     if not about:
         return "which may not look itself up"
-    listed = [*(about.get("policies") or ()), *(about.get("identity_policies") or ())]
+    listed = [*_names(about.get("policies")), *_names(about.get("identity_policies"))]
     return f"{_plain(about.get('display_name'))} (policies: {', '.join(map(_plain, listed)) or 'none'})"
+
+
+def duration(said: object) -> float:
+    """Seconds as Vault tells them; 0 for what is no number of seconds."""
+    return float(said) if isinstance(said, int | float) and 0 <= said <= _LONGEST else 0.0
+
+
+def _is_sendable(token: str) -> bool:
+    return _TOKEN.fullmatch(token) is not None
+
+
+def _names(listed: object) -> Sequence[object]:
+    return listed if isinstance(listed, list) else ()
 
 
 def span(seconds: float) -> str:

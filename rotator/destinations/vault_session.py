@@ -16,7 +16,16 @@ from rotator.clock import Clock
 from rotator.destinations import vault_errors
 from rotator.destinations.base import DestinationRefused
 from rotator.destinations.vault_errors import READ, Call, Reply
-from rotator.destinations.vault_login import LOOKUP, TOKEN, Lease, VaultAccess, VaultLogin, span, who
+from rotator.destinations.vault_login import (
+    LOOKUP,
+    TOKEN,
+    Lease,
+    VaultAccess,
+    VaultLogin,
+    duration,
+    span,
+    who,
+)
 from rotator.destinations.vault_transport import Transport
 from rotator.errors import RotatorError
 
@@ -47,6 +56,8 @@ class VaultSession:
         InvalidInput, Unreachable (`Lost` where it may have been executed), CredentialRejected, DestinationRefused."""
         reply, about = self._answer(call, body, version)
         if reply.is_denied:
+            if not reply.json():
+                raise vault_errors.explain(call, reply)  # a page of what stands between
             if about is None and self._access.auth == TOKEN:
                 raise vault_errors.dead_token()
             # The token of a login just made lives, even if it may not look itself up.
@@ -57,8 +68,8 @@ class VaultSession:
 
     def identity(self) -> str:
         """Who Vault takes us for: the token's display name, policies, and time left. Raises like `call`."""
-        about = self.call(Call("GET", LOOKUP, "our token for Vault", READ)).json().get("data") or {}
-        seconds = float(about.get("ttl") or 0)
+        about = _object(self.call(Call("GET", LOOKUP, "our token for Vault", READ)).json().get("data"))
+        seconds = duration(about.get("ttl"))
         return f"{who(about)}; the token {f'lives {span(seconds)} more' if seconds else 'never expires'}"
 
     def renew_if_due(self) -> None:
@@ -79,8 +90,8 @@ class VaultSession:
             return
         call = Call("GET", f"sys/internal/ui/mounts/{mount}", where, READ)
         reply, _ = self._answer(call, None, None)
-        about = reply.json().get("data") or {}
-        if reply.ok and about.get("type") == "kv" and (about.get("options") or {}).get("version") == "2":
+        about = _object(reply.json().get("data"))
+        if reply.ok and about.get("type") == "kv" and _object(about.get("options")).get("version") == "2":
             self._kv2_mounts.add(mount)
             return
         if not reply.ok and not reply.is_denied and reply.status != 404:
@@ -138,3 +149,7 @@ class VaultSession:
             if self._lease is None or self._lease.token == dead.token:
                 self._lease = login.begin(dead.token)
             return self._lease
+
+
+def _object(found: object) -> dict[str, Any]:
+    return found if isinstance(found, dict) else {}

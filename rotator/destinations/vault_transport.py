@@ -11,7 +11,8 @@ not used, because they decode JSON, and a number would not be written back as it
 - A standby that cannot forward answers 307 with the active node's address. That one redirect is followed, once,
   to a server of the same scheme, with our own path; over https its certificate is checked like the first
   one's. Any other redirect is refused, so the token goes nowhere that Vault did not name.
-- A call may take 5 s to connect and 10 s of silence while answering.
+- A call may take 5 s to connect and 10 s of silence before it is answered; the body of the answer comes within 10 s
+  more, however slowly the other side drips, is not unpacked, and is no larger than 4 MiB.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -38,6 +40,9 @@ Timeouts = tuple[float, float]
 """Seconds to connect, and seconds of silence while an answer is awaited."""
 TIMEOUTS: Final[Timeouts] = (5.0, 10.0)
 
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""Of an answer. Vault takes a secret of 1 MiB at most (0.5 MiB in integrated storage), and more only if told to."""
+_CHUNK: Final = 64 * 1024
 _CONNECTIONS: Final = 64
 """Kept open; with more threads than that, connections are made and thrown away."""
 _MERGE_PATCH: Final = "application/merge-patch+json"
@@ -123,8 +128,8 @@ class Transport:
             )
             # A copy of the headers: the adapter adds the token to what it is given.
             headers = dict(options.get("headers", {}))
-            response = adapter.request(method, url, **{**options, "headers": headers})
-            text = response.content.decode("utf-8", errors="replace")
+            response = adapter.request(method, url, **{**options, "headers": headers, "stream": True})
+            text = _body(response, options["timeout"][1]).decode("utf-8", errors="replace")
             return int(response.status_code), str(response.headers.get("Location", "")), text
         # Whatever a library throws becomes an error of ours.
         except Exception as error:  # noqa: BLE001
@@ -143,6 +148,8 @@ class Transport:
                 session.auth = _no_netrc
                 session.trust_env = not is_loopback(urlsplit(self._address).hostname)
                 session.headers["User-Agent"] = f"rotator/{rotator.__version__}"
+                # Nothing to unpack, so a small answer cannot become a large one.
+                session.headers["Accept-Encoding"] = "identity"
                 session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
                 for scheme in ("http://", "https://"):
                     session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0))
@@ -164,6 +171,28 @@ class Transport:
             then="Nothing was changed",
             remedy="Set VAULT_ADDR to the address of Vault itself; `api_addr` in its configuration names each node",
         )
+
+
+class _Oversize(Exception):
+    """The answer is larger than any of Vault's."""
+
+
+def _body(response: Any, seconds: float) -> bytes:
+    """The whole body. Time is the machine's own, because sockets wait in real time whatever clock we are given."""
+    ends = time.monotonic() + seconds
+    content = bytearray()
+    try:
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            content += chunk
+            if len(content) > MAX_BYTES:
+                raise _Oversize
+            if time.monotonic() > ends:
+                raise TimeoutError
+    except BaseException:
+        response.close()  # what is left of it must not be taken for the next answer
+        raise
+    response.raw.release_conn()
+    return bytes(content)
 
 
 def _certificates() -> str | bool:
@@ -194,6 +223,7 @@ def _split(location: str) -> tuple[str, str] | None:
 def _reason(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
     """Why a call failed, in our words or those of the operating system, and whether it may have been executed."""
     from requests import exceptions as http  # noqa: PLC0415  # see _exchange
+    from urllib3.exceptions import ProtocolError  # noqa: PLC0415  # see _exchange
 
     if isinstance(error, http.ConnectTimeout):
         return f"no connection within {timeouts[0]:g} s", False
@@ -201,20 +231,30 @@ def _reason(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
         return f"no answer within {timeouts[1]:g} s", True
     if isinstance(error, http.ProxyError):
         return "the proxy does not let it through", False
+    if isinstance(error, _Oversize):
+        return f"its answer is larger than {MAX_BYTES} bytes", True
     for inner in _chain(error):
-        if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not accepted: {inner.verify_message}", False
-        if isinstance(inner, socket.gaierror):
-            return "its host name cannot be looked up", False
-        if isinstance(inner, ConnectionRefusedError):
-            return "the connection was refused", False
-        if isinstance(inner, ssl.SSLError):
-            return "TLS failed; is it http where https is said, or the other way round?", True
-        if isinstance(inner, OSError) and inner.errno:
-            return os.strerror(inner.errno).lower(), True
-    if isinstance(error, http.ConnectionError):
+        if (known := _known_reason(inner, timeouts)) is not None:
+            return known
+    if isinstance(error, http.ConnectionError | ProtocolError):
         return "the connection ended before the answer", True
     return f"the call failed ({type(error).__name__})", True
+
+
+def _known_reason(inner: BaseException, timeouts: Timeouts) -> tuple[str, bool] | None:
+    if isinstance(inner, TimeoutError) and not inner.errno:
+        return f"no whole answer within {timeouts[1]:g} s", True
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {inner.verify_message}", False
+    if isinstance(inner, socket.gaierror):
+        return "its host name cannot be looked up", False
+    if isinstance(inner, ConnectionRefusedError):
+        return "the connection was refused", False
+    if isinstance(inner, ssl.SSLError):
+        return "TLS failed; is it http where https is said, or the other way round?", True
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno).lower(), True
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -114,6 +114,7 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
     """
     ref = destination.spec.ref
     failure: RotatorError | None = None
+    stays = "did not get the new token"
     for _ in context.attempts(context.timings.follower_budget):
         context.ledger.check_lease()
         try:
@@ -122,7 +123,7 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
                 _served_by_now(context, ref)
                 return DestinationState.CURRENT
             if not (ownership := owns(context, destination, reading)).ours:
-                failure = Refused(f"{destination.describe()}: {ownership.reason}")
+                failure, stays = Refused(ownership.reason), "is not ours to write"
                 break
             context.audit("publish.destination.intent", destination=ref, base_version=reading.version)
             sent = context.instant()
@@ -150,7 +151,7 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
     context.audit("publish.destination.outcome", destination=ref, ok=False, error=str(failure))
     context.attend(
         "destination-behind",
-        f"{destination.describe()} still holds the old token: {failure}",
+        f"{destination.describe()} {stays}: {failure}",
         f"Mend it, then `rotator run` or `rotator reconcile {context.policy.name}` writes the token there",
     )
     return DestinationState.BEHIND

@@ -2,7 +2,8 @@
 
 A destination differs because it was added, restored from a backup, or away during a rotation. It is never
 minted for. Invariants: a token is spread only while it answers, and only where the place is ours to write
-(`destinations.base.may_write`); a token that no rotation of ours wrote is spread only when a person says so.
+(`destinations.base.may_write`); a token that a rotation of ours replaced is never spread, alive or not; once we
+have minted, a token that no rotation of ours wrote is spread only when a person says so.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ ATTENTION = "destination-behind"
 _TRIES = 3
 _PAUSE = 1.0
 """Seconds between presentations of a token that may be too young to be known everywhere."""
-_LOOKED_BACK = 20
-"""Rotations of a policy among which one that minted is looked for."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Agreement:
     unread: tuple[tuple[str, RotatorError], ...] = ()
     """Destinations that could not be read, by their description, and why."""
     problem: NeedsAttention | None = None
-    """Why the leading token may not be spread although something differs."""
+    """Why the leading token may not be spread, or why there is none although we wrote one."""
 
     @property
     def dead(self) -> bool:
@@ -62,15 +61,17 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Nothing differs, and nothing is unknown."""
-        return not (self.differences or self.unread)
+        return self.leading is not None and not (self.differences or self.unread or self.problem)
 
 
 def compare(ports: Ports, policy: Policy, *, adopt: bool = False) -> Agreement:
     """Reads every destination and writes nothing. `adopt`: a person vouches for the authoritative token.
 
-    The provider is asked only where something differs. Raises as reading the authoritative one and `ping` do.
+    The provider is asked only where something differs, or where the journal knows the authoritative token as
+    dead. Raises as reading the authoritative one and `ping` do.
     """
-    leading = ports.destination(policy.authoritative).read().value_if_token
+    first = ports.destination(policy.authoritative).read()
+    leading = first.value_if_token
     found: list[tuple[Destination, Reading]] = []
     unread: list[tuple[str, RotatorError]] = []
     for spec in policy.destinations[1:]:
@@ -82,12 +83,34 @@ def compare(ports: Ports, policy: Policy, *, adopt: bool = False) -> Agreement:
         else:
             if leading is not None and reading.value != leading:
                 found.append((destination, reading))
-    if leading is None or not found:
-        return Agreement(leading, unread=tuple(unread))
+    if leading is None:
+        return Agreement(None, unread=tuple(unread), problem=_emptied(ports, policy, first))
     differences = tuple(_difference(ports, policy, leading, *pair) for pair in found)
     return Agreement(
         leading, differences, tuple(unread), _problem(ports, policy, leading, differences, adopt=adopt)
     )
+
+
+def _emptied(ports: Ports, policy: Policy, reading: Reading) -> NeedsAttention | None:
+    """An authoritative destination that lost the token which a finished rotation wrote there."""
+    if not any(one.minted and not one.unfinished for one in ports.journal.rotations(policy.name)):
+        return None
+    new = f"`rotator rotate {policy.name}` puts a new token into all destinations"
+    if reading.content is Content.FOREIGN and not policy.authoritative.overwrite:
+        new = f"Take out what was written there, or say `overwrite: true`; then {new}"
+    return NeedsAttention(
+        "out-of-band",
+        f"{ports.destination(policy.authoritative).describe()} {_lacks(reading)}, although rotations of ours wrote "
+        "one there",
+        then="Nothing was written",
+        remedy=f"Find out who took it out. {new}",
+    )
+
+
+def _lacks(reading: Reading) -> str:
+    if reading.content is Content.FOREIGN:
+        return "holds something that is not a project token"
+    return "holds no token"
 
 
 def _difference(
@@ -103,30 +126,40 @@ def _difference(
         alive=lambda: value is not None and ports.provider.ping(value) is not PingAnswer.DEAD,
         authoritative=leading,
     )
-    if reading.content in (Content.MISSING, Content.EMPTY):
-        holds = "holds no token"
-    elif reading.content is Content.FOREIGN:
-        holds = "holds something that is not a project token"
+    if reading.value_if_token is None:
+        holds = _lacks(reading)
     elif known is not None and known.project in policy.projects:
-        holds = f"holds an earlier token, known since {known.first_seen:%Y-%m-%d %H:%M} UTC"
+        which = "the newest token of ours" if _is_newest(ports, policy, known) else "an earlier token"
+        holds = f"holds {which}, known since {known.first_seen:%Y-%m-%d %H:%M} UTC"
     else:
         holds = "holds another token"
     return Difference(destination.spec.ref, destination.describe(), ownership, holds)
 
 
+def _is_newest(ports: Ports, policy: Policy, known: KnownToken) -> bool:
+    minted = (one for one in ports.journal.rotations(policy.name) if one.minted)
+    return (newest := next(minted, None)) is not None and newest.new_fingerprint == known.fingerprint
+
+
 def _problem(
     ports: Ports, policy: Policy, leading: Secret, differences: tuple[Difference, ...], *, adopt: bool
 ) -> NeedsAttention | None:
+    fingerprint = ports.fingerprints.of(leading)
+    known = ports.journal.known_token(fingerprint)
+    if not differences and (known is None or known.dead_since is None):
+        return None
     where = ports.destination(policy.authoritative).describe()
     others = "; ".join(str(difference) for difference in differences)
     if is_dead(ports, leading):
+        disagree = f", and destinations disagree: {others}" if differences else ""
         return NeedsAttention(
             "token-dead",
-            f"The token in {where} is refused by the provider (401), and destinations disagree: {others}",
+            f"The token in {where} is refused by the provider (401){disagree}",
             then="Nothing was written: a dead token is not spread",
             remedy=f"`rotator rotate {policy.name}` puts a new one into all of them",
         )
-    known = ports.journal.known_token(ports.fingerprints.of(leading))
+    if not differences:
+        return None
     if known is not None and known.project not in policy.projects:
         return NeedsAttention(
             "out-of-band",
@@ -134,7 +167,17 @@ def _problem(
             then="It was not written anywhere else",
             remedy="Find out who wrote it there; put the token of this policy's project back, or correct the policy",
         )
-    minted = any(one.minted for one in ports.journal.rotations(policy.name, limit=_LOOKED_BACK))
+    minted = [one for one in ports.journal.rotations(policy.name) if one.minted]
+    by = next((one.id for one in minted if one.old_fingerprint == fingerprint), None)
+    if by is not None:
+        return NeedsAttention(
+            "out-of-band",
+            f"{where} holds an earlier token, which rotation {by} replaced and which still answers, and destinations "
+            f"disagree: {others}",
+            then="It was not written anywhere else",
+            remedy=f"`rotator rotate {policy.name}` puts a new one into all of them; revoke the earlier one in the "
+            "Lettermint dashboard",
+        )
     if known is None and minted and not adopt:
         return NeedsAttention(
             "out-of-band",
@@ -188,7 +231,14 @@ def sync(ports: Ports, context: Context, *, adopt: bool) -> Synced:
         records.append(DestinationRecord(destination.spec.type, difference.ref, state))
     if not agreement.unread and all(one.state is DestinationState.CURRENT for one in records):
         context.ledger.settle(context.rotation, (ATTENTION,))
-    return Synced(policy.name, context.rotation.id, tuple(records), _told(agreement, records))
+    return Synced(
+        policy.name,
+        context.rotation.id,
+        tuple(records),
+        _told(agreement, records),
+        # What no waiting mends becomes attention when the next `run` finds it.
+        unread=tuple(error.exit_code if error.retryable else 4 for _, error in agreement.unread),
+    )
 
 
 def _adopt(context: Context, token: Secret) -> None:
@@ -212,4 +262,5 @@ def _told(agreement: Agreement, records: list[DestinationRecord]) -> str:
         else f"{difference.where} could not be brought into line"
         for difference in agreement.differences
     ]
+    told += [f"{where} could not be compared: {error.happened}" for where, error in agreement.unread]
     return "; ".join(told) or "all destinations agree"

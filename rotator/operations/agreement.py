@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from rotator.engine.ports import Ports
 from rotator.engine.sync import ATTENTION, Agreement, compare
-from rotator.errors import RotatorError, sentences
-from rotator.model import Attention, Policy
+from rotator.errors import CredentialRejected, InvalidInput, RotatorError, sentences
+from rotator.model import Attention, Policy, State
 
 
 def agreement_of(ports: Ports, policy: Policy) -> Agreement | None:
-    """None for a policy with one destination, and while a rotation that has not minted yet is unfinished:
-    what its destinations hold is then for that rotation to say. Raises as `compare`."""
+    """None for a policy with one destination, and while a rotation is at work or has not minted yet: what its
+    destinations hold is then for that rotation to say. Raises as `compare`."""
     if len(policy.destinations) < 2:
+        _forget_followers(ports, policy)
         return None
-    if any(not one.minted for one in ports.journal.unfinished(policy.project)):
+    unfinished = ports.journal.unfinished(policy.project)
+    if any(not one.minted or one.state is State.RUNNING for one in unfinished):
         return None
     return compare(ports, policy)
 
 
-def note_agreement(ports: Ports, policy: Policy, agreement: Agreement) -> bool:
-    """Raises or clears attention for what only a person can mend; whether something was raised.
+def _forget_followers(ports: Ports, policy: Policy) -> None:
+    """Clears attention for a destination that the policy names no more."""
+    standing = any(entry.code == ATTENTION for entry in ports.journal.attentions(policy.name))
+    if standing and not ports.journal.unfinished(policy.project):
+        ports.journal.clear_attention(policy.name, (ATTENTION,))
 
-    A destination that merely differs is left to `run`, and one that is only away for now to its error.
+
+def note_agreement(ports: Ports, policy: Policy, agreement: Agreement) -> list[str]:
+    """Raises or clears attention for what only a person can mend. Returns what was raised, in words.
+
+    A destination that merely differs is left to `run`, one that is only away for now to its error, and so are
+    wrong settings of this process: another one may have better ones.
     """
     raised = []
     if agreement.problem is not None:
@@ -33,14 +43,14 @@ def note_agreement(ports: Ports, policy: Policy, agreement: Agreement) -> bool:
             )
         )
     for where, error in agreement.unread:
-        if not error.retryable:
+        if not _is_told(error):
             what = f"{where} cannot be compared with the authoritative one: {error.happened}"
             raised.append((ATTENTION, what, sentences(error.then, error.remedy)))
     for code, message, then in raised:
         ports.journal.raise_attention(Attention(policy.name, code, ports.clock.now(), message, then))
     if not raised and agreement.holds and not ports.journal.unfinished(policy.project):
         ports.journal.clear_attention(policy.name, (ATTENTION, "out-of-band"))
-    return bool(raised)
+    return [sentences(message, then) for _, message, then in raised]
 
 
 def note_differences(ports: Ports, policy: Policy, agreement: Agreement) -> None:
@@ -58,5 +68,10 @@ def note_differences(ports: Ports, policy: Policy, agreement: Agreement) -> None
 
 
 def unread_errors(agreement: Agreement) -> list[RotatorError]:
-    """Why destinations could not be compared that may be back by themselves."""
-    return [error for _, error in agreement.unread if error.retryable]
+    """Why destinations could not be compared, where that is told and is no attention."""
+    return [error for _, error in agreement.unread if _is_told(error)]
+
+
+def _is_told(error: RotatorError) -> bool:
+    settings = isinstance(error, InvalidInput) and not isinstance(error, CredentialRejected)
+    return error.retryable or settings

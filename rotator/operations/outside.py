@@ -10,6 +10,7 @@ from rotator.engine import sync
 from rotator.engine.ports import Ports
 from rotator.model import Policy, ProjectFacts
 
+CODE: Final = "token-dead"
 FINE: Final = ""
 FOUND: Final = "found"
 """Dead, and something is to be done about it now."""
@@ -26,15 +27,30 @@ def notice(ports: Ports, policy: Policy, facts: ProjectFacts, *, seen_dead: bool
     """
     known = ports.journal.project_facts(facts.id)
     unmoved = known is not None and known[0].token_generated_at == facts.token_generated_at
-    standing = any(entry.code == "token-dead" for entry in ports.journal.attentions(policy.name))
+    standing = _stands(ports, policy)
     if unmoved and not standing and not seen_dead:
         return FINE
     dead = seen_dead or is_dead(ports, policy)
     if not dead:
         if standing and dead is False:
-            ports.journal.clear_attention(policy.name, ("token-dead",))
+            _clear(ports, policy)
         return FINE
     return KNOWN if standing and policy.on_out_of_band == "alarm" else FOUND
+
+
+def clear_if_alive(ports: Ports, policy: Policy) -> None:
+    """Takes away the attention for a dead token where readers hold a living one by now. Raises as reading and
+    `ping` do."""
+    if _stands(ports, policy) and is_dead(ports, policy) is False:
+        _clear(ports, policy)
+
+
+def _stands(ports: Ports, policy: Policy) -> bool:
+    return any(entry.code == CODE for entry in ports.journal.attentions(policy.name))
+
+
+def _clear(ports: Ports, policy: Policy) -> None:
+    ports.journal.clear_attention(policy.name, (CODE,))
 
 
 def is_dead(ports: Ports, policy: Policy) -> bool | None:

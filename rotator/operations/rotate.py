@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TypeVar
 
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import Unfinished, unfinished_of
+from rotator.engine.resting import unexpected
 from rotator.engine.runner import Runner
 from rotator.engine.sync import Agreement
 from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
@@ -19,6 +21,8 @@ from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
 from rotator.planner import NO_SCHEDULE, Facts, anchor_from, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -191,6 +195,11 @@ def _gather_due(
         except RotatorError as error:
             gathered.fail(policy.name, error)
             continue
+        except Exception as error:
+            # A defect met at one policy must not keep the others from being rotated.
+            log.exception("unexpected error while looking at %s", policy.name)
+            gathered.fail(policy.name, unexpected(error))
+            continue
         if one.agreement is not None and not one.decision.due:
             apart[policy.name] = _Apart(policy, one.agreement)
         if one.known_dead:
@@ -223,9 +232,10 @@ class _Seen:
 
 def _look_at(ports: Ports, policy: Policy, next_cron: NextCron) -> _Seen:
     if policy.schedule is None:
-        return _Seen(
-            Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement_of(ports, policy)
-        )
+        agreement = agreement_of(ports, policy)
+        if agreement is None or not agreement.dead:
+            outside.clear_if_alive(ports, policy)
+        return _Seen(Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement)
     facts = ports.provider.project(policy.project)
     decision = _decide(ports, policy, facts, next_cron)
     if decision.due:
@@ -234,6 +244,9 @@ def _look_at(ports: Ports, policy: Policy, next_cron: NextCron) -> _Seen:
     agreement = agreement_of(ports, policy)
     dead = agreement is not None and agreement.dead
     state = outside.notice(ports, policy, facts, seen_dead=dead)
+    if state == outside.FOUND and dead and policy.on_out_of_band == "alarm":
+        # No rotation would mint; one would stop at the first place that is away, and say nothing of this.
+        return _Seen(decision, agreement=None if ports.journal.unfinished(policy.project) else agreement)
     if state == outside.FOUND:
         decision = replace(decision, due=True, reason="the stored token is dead: somebody else changed it")
         return _Seen(decision, found_dead=True)
@@ -277,7 +290,8 @@ class _Apart:
 def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: _Gathered) -> None:
     jobs: dict[str, Callable[[], Synced]] = {}
     for name, one in apart.items():
-        if note_agreement(ports, one.policy, one.agreement):
+        for words in note_agreement(ports, one.policy, one.agreement):
+            gathered.notes.append(f"{name}: {words}")
             gathered.codes.append(4)
         for error in unread_errors(one.agreement):
             gathered.fail(name, error)
@@ -308,6 +322,9 @@ def _side_by_side(jobs: dict[str, Callable[[], Result]]) -> Iterable[tuple[str, 
             return job()
         except RotatorError as error:
             return error
+        except Exception as error:
+            log.exception("unexpected error in the work on one policy")
+            return unexpected(error)
 
     if not jobs:
         return

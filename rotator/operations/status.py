@@ -8,9 +8,11 @@ from datetime import datetime
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
 from rotator.engine.states import past_no_return
+from rotator.engine.sync import Agreement
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, Rotation, State, Strategy
+from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Strategy
+from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
 from rotator.planner import Facts, anchor_from, decide
 from rotator.policies.schedule import NextCron
@@ -22,13 +24,18 @@ _LOOKED_BACK = 20
 
 def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
     """Asks the provider about every project and keeps what it says; compares the destinations of policies
-    with several, and raises attention where they disagree. Returns what could not be found out, by policy.
+    with several, and raises attention where they disagree, or where readers turn out to hold a dead token.
+    Returns what could not be found out, by policy.
     """
     unknown: list[tuple[str, RotatorError]] = []
     for policy in policies:
         try:
-            ports.journal.remember_project(ports.provider.project(policy.project), ports.clock.now())
+            facts = ports.provider.project(policy.project)
             agreement = agreement_of(ports, policy)
+            if not ports.journal.unfinished(policy.project):
+                _note_dead(ports, policy, facts, agreement)
+            # Not before: `run` looks for a dead token where the time has moved from what is kept.
+            ports.journal.remember_project(facts, ports.clock.now())
         except RotatorError as error:
             unknown.append((policy.name, error))
             continue
@@ -37,6 +44,25 @@ def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, Rotator
             note_differences(ports, policy, agreement)
             unknown.extend((policy.name, error) for error in unread_errors(agreement))
     return unknown
+
+
+def _note_dead(ports: Ports, policy: Policy, facts: ProjectFacts, agreement: Agreement | None) -> None:
+    seen_dead = agreement is not None and agreement.dead
+    if outside.notice(ports, policy, facts, seen_dead=seen_dead) == outside.FOUND and not seen_dead:
+        repair = (
+            f"`rotator run` or `rotator rotate {policy.name}`"
+            if policy.on_out_of_band == "rotate"
+            else f"`rotator rotate {policy.name}`"
+        )
+        ports.journal.raise_attention(
+            Attention(
+                policy.name,
+                outside.CODE,
+                ports.clock.now(),
+                "The token that readers hold is dead, and no rotation of ours explains it: somebody else changed it",
+                f"{repair} makes a new one, if nobody else manages this token",
+            )
+        )
 
 
 def statuses(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import json
 import logging
 import threading
 import traceback
@@ -17,12 +19,13 @@ from rotator.destinations.base import DestinationRefused
 from rotator.destinations.vault_errors import DATA, READ, Call, Lost
 from rotator.destinations.vault_login import span
 from rotator.destinations.vault_session import VaultSession
+from rotator.destinations.vault_transport import MAX_BYTES
 from rotator.errors import CredentialRejected, InvalidInput, RotatorError, Unreachable
 from rotator.secret import Secret
 from tests.destinations.places import vault_access
 from tests.destinations.strict_vault import StrictVault
 from tests.destinations.vault_servers import FakeServer
-from tests.provider.scripted_peer import Peer, answer, hang, raw, reset
+from tests.provider.scripted_peer import Peer, answer, drip, hang, raw, reset
 
 ALL = {"read", "create", "update"}
 
@@ -464,9 +467,12 @@ def test_a_wrong_token_is_refused_with_the_remedy(any_vault, clock):
     assert "wwww" not in said
 
 
-def test_a_token_no_header_can_carry_is_refused(fake, clock):
+@pytest.mark.parametrize(
+    "token", ["s.“quoted”", "s.x y", "s.x\ny", "s.x\r\nX-Vault-Wrap-TTL: 1", " s.x", "s.x\t"]
+)
+def test_a_token_no_header_can_carry_is_refused(fake, clock, token):
     """Found before anything is sent."""
-    session = VaultSession(vault_access(fake.url, "s.“quoted”"), clock)
+    session = VaultSession(vault_access(fake.url, token), clock)
     with pytest.raises(InvalidInput, match="VAULT_TOKEN holds a character"):
         session.identity()
     assert fake.vault.requests == []
@@ -646,9 +652,10 @@ def test_other_failures_of_a_login_may_be_repeated(clock, auth, status, text):
         session.identity()
 
 
-def test_a_login_without_a_token_in_it(clock):
+@pytest.mark.parametrize("given", ["", ["s.x"], "s.x\ny", 7])
+def test_a_login_without_a_token_in_it(clock, given):
     """A second factor that is asked for, or a page of something else, is no login."""
-    _, session = scripted(clock, answer(200, {"auth": {"client_token": ""}}), auth="approle")
+    _, session = scripted(clock, answer(200, {"auth": {"client_token": given}}), auth="approle")
 
     assert "no token" in refused(session.identity)
 
@@ -721,16 +728,36 @@ def test_other_answers_are_refusals(clock, status, body, words, remedy):
     assert remedy in caught.value.remedy
 
 
+def test_a_denial_by_what_stands_between_is_no_missing_policy(clock):
+    """A page with 403 for one path, while Vault knows the token: nobody is sent to write a policy."""
+    _, session = scripted(clock, LOGGED_IN, answer(403, b"<html>blocked</html>"), LOGGED_IN)
+    with pytest.raises(DestinationRefused, match="no answer of Vault's") as caught:
+        session.call(Call("POST", "secret/data/x", "the secret", DATA), body="{}")
+
+    assert "what stands between" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("reply", "words", "lost"),
     [
         (reset, "connection", True),
         (raw(b""), "connection", True),
         (raw(b"not HTTP at all\r\n\r\n"), "connection", True),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "the call failed", True),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "ended before the answer", True),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+            "ended before the answer",
+            True,
+        ),
         (hang, "no answer within 0.2 s", True),
+        (
+            drip(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b" ", pause=0.02),
+            "no whole answer within 0.2 s",
+            True,
+        ),
+        (answer(200, b" " * (MAX_BYTES + 1)), f"larger than {MAX_BYTES} bytes", True),
     ],
-    ids=["reset", "closed", "garbage", "cut", "silence"],
+    ids=["reset", "closed", "garbage", "cut", "chunk", "silence", "drip", "huge"],
 )
 def test_an_answer_that_does_not_come(clock, reply, words, lost):
     """Whatever breaks after the request was sent, the call may have been executed."""
@@ -741,6 +768,60 @@ def test_an_answer_that_does_not_come(clock, reply, words, lost):
     assert words in caught.value.happened
     assert "may" in str(caught.value) or "not known" in str(caught.value)
     assert lost
+
+
+def test_the_largest_answer_is_read_whole(clock):
+    """One byte less than too much, and one that comes in chunks."""
+    text = json.dumps({"data": {"ttl": 0}}).encode()
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        len(text),
+        text,
+    )
+    _, session = scripted(clock, answer(200, text.ljust(MAX_BYTES)), raw(chunked))
+
+    assert session.identity().endswith("never expires")
+
+
+def test_an_answer_that_is_packed_is_not_unpacked(clock):
+    """A small answer cannot become a large one."""
+    packed = gzip.compress(json.dumps({"data": {"type": "kv", "options": {"version": "2"}}}).encode())
+    peer, session = scripted(clock, LOGGED_IN, answer(200, packed, {"Content-Encoding": "gzip"}))
+    with pytest.raises(DestinationRefused):
+        session.require_kv2("secret", "the secret")
+
+    assert {seen.headers["accept-encoding"] for seen in peer.seen} == {"identity"}
+
+
+NONSENSE = [
+    {"ttl": "1h", "creation_ttl": [1], "policies": 5, "display_name": {}},
+    {"ttl": float("nan"), "creation_ttl": float("inf")},
+    {"ttl": -1, "policies": {"a": 1}, "identity_policies": "root"},
+]
+
+
+@pytest.mark.parametrize("about", NONSENSE)
+def test_nonsense_about_a_token_breaks_nothing(clock, about):
+    """What Vault tells of a token is a courtesy: a number that is none stands for no end, a list that is none for
+    an empty one."""
+    _, session = scripted(clock, answer(200, {"data": about}))
+
+    assert session.identity() == "[unprintable] (policies: none); the token never expires"
+
+
+@pytest.mark.parametrize("about", [[1], "kv", {"type": "kv", "options": "2"}, {"type": "kv", "options": [2]}])
+def test_nonsense_about_a_mount_is_no_version_2(clock, about):
+    """A refusal in our words, whatever the shape of the answer."""
+    _, session = scripted(clock, LOGGED_IN, answer(200, {"data": about}))
+    with pytest.raises(DestinationRefused, match="not KV version 2"):
+        session.require_kv2("secret", "the secret")
+
+
+def test_a_login_with_a_nonsensical_time_does_not_end(clock):
+    """The token is used as one without an end; a 403 tells when it does end."""
+    login = answer(200, {"auth": {"client_token": "s.x", "lease_duration": "1h"}, "data": {"ttl": 0}})
+    _, session = scripted(clock, login, auth="approle")
+
+    assert "never expires" in session.identity()
 
 
 def test_a_refused_connection_was_not_executed(clock):

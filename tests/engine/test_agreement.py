@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rotator.audit.base import AuditEvent
-from rotator.errors import AuditUnavailable, Busy, NeedsAttention, Unreachable
+from rotator.errors import (
+    AuditUnavailable,
+    Busy,
+    CredentialRejected,
+    InvalidInput,
+    NeedsAttention,
+    Unreachable,
+)
 from rotator.journal.base import Hold, KnownToken
 from rotator.model import State, Trigger
+from rotator.operations import rotate as operation
 from rotator.operations.reconcile import Reconciliation, act, reconcile
 from rotator.operations.status import refresh
+from rotator.policies.cron import next_after
+from rotator.policies.load import load_policies
 from rotator.secret import Secret
 from tests.engine.bench import Bench
 from tests.engine.test_resumption import die_at_the_mint, rotate_and_die, run
@@ -338,3 +349,323 @@ def test_follower_away_for_half_a_minute_is_waited_for(make_bench: Callable[...,
     assert rotation.outage is not None
     assert rotation.outage.max >= 30
     assert bench.mints == 1
+
+
+# --- what nobody would have been told --------------------------------------------------------------------
+
+
+def test_dead_token_in_every_destination_is_noticed(second: Bench) -> None:
+    """All stores restored from one backup agree, on a token that the journal saw die: agreement is no proof of life."""
+    second.write_secret(second.secret_file, second.first)
+    second.write_secret(follower(second), second.first)
+    assert run(second).exit_code == 4
+    assert second.attention == {"token-dead"}
+    assert second.mints == 1
+
+
+def test_dead_token_is_noticed_though_a_follower_is_away(second: Bench) -> None:
+    """That one store cannot be asked says nothing about what readers of the other one hold."""
+    second.write_secret(second.secret_file, second.first)
+    take_away(second)
+    assert run(second).exit_code == 4
+    assert second.attention == {"token-dead"}
+
+
+def test_dead_token_in_every_destination_is_shown_by_status(second: Bench) -> None:
+    """`status --refresh` says so without a word of disagreement, and takes it back when a living one is there."""
+    living = second.stored()
+    for path in (second.secret_file, follower(second)):
+        second.write_secret(path, second.first)
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    [entry] = second.wiring.journal.attentions("billing")
+    assert (entry.code, "disagree" in entry.message) == ("token-dead", False)
+    for path in (second.secret_file, follower(second)):
+        second.write_secret(path, living)
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == set()
+
+
+def test_status_does_not_hide_a_dead_token_from_the_next_run(bench: Bench) -> None:
+    """Somebody regenerated the token: whoever looks first, `status --refresh` or `run`, raises the alarm, once."""
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.advance(60)
+    bench.simulator.regenerate(bench.project)
+    assert refresh(bench.wiring.ports, [bench.policy]) == []
+    assert bench.attention == {"token-dead"}
+    [entry] = bench.wiring.journal.attentions("billing")
+    assert "`rotator rotate billing`" in entry.next
+    assert run(bench).exit_code == 4
+    assert bench.attention == {"token-dead"}
+    assert bench.rotate_calls == 1
+    # Mended by hand: seen by `status --refresh` too.
+    bench.write_secret(bench.secret_file, bench.simulator.add_token(bench.project))
+    assert refresh(bench.wiring.ports, [bench.policy]) == []
+    assert bench.attention == set()
+
+
+def test_status_keeps_a_changed_token_for_later_when_the_store_is_away(bench: Bench) -> None:
+    """What could not be looked at now is looked at by the next run."""
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.advance(60)
+    bench.simulator.regenerate(bench.project)
+    back = take_away(bench, 0)
+    assert [name for name, _ in refresh(bench.wiring.ports, [bench.policy])] == ["billing"]
+    back()
+    assert run(bench).exit_code == 4
+    assert bench.attention == {"token-dead"}
+
+
+def test_status_leaves_a_dead_token_to_the_run_that_may_repair_it(make_bench: Callable[..., Bench]) -> None:
+    """With `on_out_of_band: rotate` the attention of `status --refresh` ends with the repair."""
+    bench = make_bench(extra={"on_out_of_band": "rotate"})
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.advance(60)
+    bench.simulator.regenerate(bench.project)
+    assert refresh(bench.wiring.ports, [bench.policy]) == []
+    [entry] = bench.wiring.journal.attentions("billing")
+    assert "`rotator run`" in entry.next
+    assert run(bench).exit_code == 0
+    assert bench.attention == set()
+    bench.assert_served()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("", "holds no token"), ("not a token at all", "not a project token")]
+)
+def test_authoritative_place_that_lost_its_token_is_an_alarm(second: Bench, value: str, words: str) -> None:
+    """Emptied, or overwritten with something else, after we wrote there: said, not passed over as a first issue."""
+    living = second.stored()
+    second.write_secret(second.secret_file, Secret(value))
+    outcome = run(second)
+    assert outcome.exit_code == 4
+    assert second.attention == {"out-of-band"}
+    [entry] = second.wiring.journal.attentions("billing")
+    assert words in entry.message
+    assert ("overwrite: true" in entry.next) is bool(value)
+    assert second.stored(follower(second)) == living
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == {"out-of-band"}
+    # Somebody puts it back.
+    second.write_secret(second.secret_file, living)
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+
+
+def test_authoritative_place_without_a_first_token_is_no_alarm(make_bench: Callable[..., Bench]) -> None:
+    """Before the first rotation an empty place is as it should be."""
+    bench = make_bench(followers=("second.json",), stored=False)
+    assert run(bench).exit_code == 0
+    assert bench.attention == set()
+
+
+def test_what_a_run_raises_it_says(second: Bench) -> None:
+    """An alarm found by comparing is told in the words of the attention, with what to type."""
+    second.write_secret(second.secret_file, second.simulator.add_token(second.project))
+    outcome = run(second)
+    assert outcome.exit_code == 4
+    assert "no rotation of ours wrote" in " ".join(outcome.notes)
+    assert "`rotator reconcile billing`" in " ".join(outcome.notes)
+
+
+# --- a token that must not be spread ----------------------------------------------------------------------
+
+
+def test_token_that_a_rotation_replaced_is_not_spread_though_it_answers(second: Bench) -> None:
+    """A dashboard-made token, replaced and never revoked, comes back from a backup: it lives and the journal knows
+    it, and all the same the newest token stays where it is, whoever asks."""
+    earlier = second.simulator.add_token(second.project)
+    for path in (second.secret_file, follower(second)):
+        second.write_secret(path, earlier)
+    assert second.rotate().unfinished
+    for path in second.folder.glob("*.rotator"):
+        path.unlink()  # no destination keeps a copy that could be presented
+    second.new_process()
+    run(second)
+    assert second.wiring.journal.unfinished() == []
+    newest = second.stored()
+    second.write_secret(second.secret_file, earlier)
+    assert run(second).exit_code == 4
+    assert "out-of-band" in second.attention
+    [entry] = [one for one in second.wiring.journal.attentions("billing") if one.code == "out-of-band"]
+    assert "replaced and which still answers" in entry.message
+    assert "newest token of ours" in entry.message
+    assert finding(second).action == "wait"
+    with pytest.raises(NeedsAttention, match="replaced"):
+        second.runner.sync(second.policy, Trigger.MANUAL, "test", adopt=True)
+    assert second.stored(follower(second)) == newest
+    second.rotate()
+    assert second.stored(follower(second)) == second.stored() != newest
+
+
+def test_many_failures_do_not_make_a_journal_forget_that_it_minted(second: Bench) -> None:
+    """However many rotations were refused since, a token that is not ours waits for a person."""
+    second.simulator.restrict(second.stored(), ["192.0.2.1"])
+    for _ in range(25):
+        assert second.rotate().state is not State.COMPLETED
+    ours, theirs = second.stored(), second.simulator.add_token(second.project)
+    second.write_secret(second.secret_file, theirs)
+    assert run(second).exit_code == 4
+    assert "out-of-band" in second.attention
+    assert second.stored(follower(second)) == ours
+
+
+# --- attention that must end, words that must fit ---------------------------------------------------------
+
+
+def take_away(bench: Bench, place: int = 1) -> Callable[[], None]:
+    """One destination cannot be read from now on. Gives what brings it back."""
+    destination = bench.wiring.destination(bench.policy.destinations[place])
+
+    def away() -> Any:
+        raise Unreachable("The store is away")
+
+    destination.read = away  # type: ignore[method-assign]
+    return lambda: delattr(destination, "read")
+
+
+def test_dead_token_of_a_policy_without_a_schedule_is_no_alarm_for_ever(second: Bench) -> None:
+    """Mended by hand, the alarm that comparing raised ends with the next run."""
+    del second.document["schedule"]
+    second.policy = second.load_policy()
+    living = second.stored()
+    second.write_secret(second.secret_file, second.first)
+    assert run(second).exit_code == 4
+    assert run(second).exit_code == 4
+    assert second.attention == {"token-dead"}
+    second.write_secret(second.secret_file, living)
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+
+
+def test_attention_for_a_destination_that_the_policy_names_no_more_ends(second: Bench) -> None:
+    """A follower that stayed behind was taken out of the policy: nothing is behind any more."""
+    second.write_secret(follower(second), second.simulator.add_token(second.project))
+    assert run(second).exit_code == 4
+    assert second.attention == {"destination-behind"}
+    second.document["destinations"].pop()
+    second.policy = second.load_policy()
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+
+
+def test_refresh_in_the_middle_of_a_rotation_raises_nothing(second: Bench) -> None:
+    """Between its first destination and the others a rotation disagrees with itself, which is no news."""
+    destination = second.wiring.destination(second.policy.destinations[1])
+    real = destination.publish
+    seen: list[set[str]] = []
+
+    def look_before_publishing(*args: Any, **options: Any) -> None:
+        refresh(second.wiring.ports, [second.policy])
+        seen.append(second.attention)
+        real(*args, **options)
+
+    destination.publish = look_before_publishing  # type: ignore[method-assign]
+    assert second.rotate().state is State.COMPLETED
+    assert seen == [set()]
+
+
+def test_restored_follower_of_a_rotation_at_rest_is_shown(second: Bench) -> None:
+    """A rotation that waits for a person does not hide that a destination differs, nor does a look end what it
+    raised."""
+    destination = second.wiring.destination(second.policy.destinations[1])
+    real = destination.publish
+
+    def full(*_: Any, **__: Any) -> None:
+        raise Unreachable("The second store is full")
+
+    destination.publish = full  # type: ignore[method-assign]
+    assert second.rotate().unfinished
+    destination.publish = real  # type: ignore[method-assign]
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == {"destination-behind"}
+    # Mended by hand: the rotation is still to be closed, by a run.
+    second.write_secret(follower(second), second.stored())
+    assert refresh(second.wiring.ports, [second.policy]) == []
+    assert second.attention == {"destination-behind"}
+    assert run(second).exit_code == 0
+    assert second.attention == set()
+
+
+def test_settings_that_this_process_lacks_are_no_attention(second: Bench) -> None:
+    """A person who looks without the settings of a store raises no alarm for everybody else."""
+    destination = second.wiring.destination(second.policy.destinations[1])
+
+    def unset() -> Any:
+        raise InvalidInput("VAULT_ADDR is not set")
+
+    destination.read = unset  # type: ignore[method-assign]
+    [(_, error)] = refresh(second.wiring.ports, [second.policy])
+    assert isinstance(error, InvalidInput)
+    assert second.attention == set()
+    assert run(second).exit_code == 2
+
+
+def test_refused_credential_of_a_follower_is_an_alarm(second: Bench) -> None:
+    """A store that does not take our credential stays behind until somebody mends that."""
+    destination = second.wiring.destination(second.policy.destinations[1])
+
+    def rejected() -> Any:
+        raise CredentialRejected("The second store does not accept our token")
+
+    destination.read = rejected  # type: ignore[method-assign]
+    assert run(second).exit_code == 4
+    assert second.attention == {"destination-behind"}
+
+
+def test_destination_that_could_not_be_compared_is_told_by_a_sync(make_bench: Callable[..., Bench]) -> None:
+    """`reconcile` brings one into line and says that it could not look at the other: exit 6, not 0."""
+    bench = make_bench(followers=("second.json", "third.json"))
+    assert bench.rotate().state is State.COMPLETED
+    bench.write_secret(bench.folder / "third.json", bench.first)
+    back = take_away(bench)
+    done = act(bench.runner, bench.policy, finding(bench))
+    assert done.synced is not None
+    assert "third.json, field token was brought into line" in done.synced.message
+    assert "second.json, field token could not be compared: The store is away" in done.synced.message
+    assert done.exit_code == 6
+    again = bench.runner.sync(bench.policy, Trigger.MANUAL, "test")
+    assert "agree" not in again.message
+    assert again.exit_code == 6
+    back()
+    clean = bench.runner.sync(bench.policy, Trigger.MANUAL, "test")
+    assert (clean.message, clean.exit_code) == ("all destinations agree", 0)
+
+
+def test_what_a_follower_holds_is_told_as_it_is(second: Bench) -> None:
+    """The newest token is not called an earlier one, and what is not ours is not called the old token."""
+    second.write_secret(second.secret_file, second.first)
+    run(second)
+    [entry] = second.wiring.journal.attentions("billing")
+    assert "second.json, field token holds the newest token of ours" in entry.message
+    second.write_secret(second.secret_file, second.stored(follower(second)))
+    run(second)
+    second.write_secret(follower(second), Secret("not a token at all"))
+    run(second)
+    [entry] = second.wiring.journal.attentions("billing")
+    assert "is not ours to write: it holds something that is not a Lettermint project token" in entry.message
+    assert "old token" not in entry.message
+
+
+def test_defect_met_at_one_policy_stops_no_other(second: Bench) -> None:
+    """What no store should raise is told for its policy, and the run goes on."""
+    document = {**second.document, "name": "shipping", "project": second.other_project}
+    path = second.folder / "shipping.json"
+    second.write_secret(path, second.other_token)
+    document["destinations"] = [{"type": "file", "path": str(path), "format": "json", "key": "token"}]
+    (second.folder / "policies" / "shipping.yaml").write_text(json.dumps({"policies": [document]}))
+    second.document["schedule"] = {"every": "365d"}
+    second.load_policy()
+    billing, shipping = load_policies([second.folder / "policies"]).policies
+    destination = second.wiring.destination(billing.destinations[1])
+
+    def broken() -> Any:
+        raise KeyError("what nobody thought of")
+
+    destination.read = broken  # type: ignore[method-assign]
+    second.clock.advance(timedelta(days=31).total_seconds())
+    outcome = operation.run(second.runner, second.wiring.ports, (billing, shipping), next_after, second.stop)
+    assert [(one.policy, one.state) for one in outcome.rotations] == [("shipping", State.COMPLETED)]
+    [(name, error)] = outcome.errors
+    assert name == "billing"
+    assert "KeyError" in error.happened
+    assert "nobody" not in str(error)

@@ -180,7 +180,7 @@ def test_every_date_is_that_of_the_independent_calculation(drawn: tuple[Written,
     assert (found.at, found.limit) == (expected.at, expected.limit)
 
 
-@settings(PATIENT, max_examples=3 * settings().max_examples)
+@settings(PATIENT, max_examples=2 * settings().max_examples)
 @given(scenes(), st.data())
 def test_a_window_opens_when_the_wall_says_so(scene: Scene, data: st.DataObject) -> None:
     """From just before a clock change, for windows that begin, end or lie in it, in both directions."""

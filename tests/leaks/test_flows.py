@@ -15,7 +15,6 @@ from tests.leaks.flows import FLOWS, accident
 from tests.leaks.search import leaks
 from tests.leaks.watched import watched
 
-
 EVERY = FLOWS | flows_of_stores.FLOWS
 
 

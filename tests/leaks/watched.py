@@ -75,7 +75,9 @@ class WatchedSite(Site):
         destinations = {
             f"store/{entry.name}.json{end}" for entry in self.entries.values() for end in ("", ".rotator")
         }
-        files = {name: content for name, content in self.files().items() if name not in destinations | self.hidden}
+        files = {
+            name: content for name, content in self.files().items() if name not in destinations | self.hidden
+        }
         shared = {path.name: path.read_bytes() for path in self.folder.rglob("*.db-shm")}
         names = "\n".join(str(path) for path in self.folder.rglob("*"))
         return {**self.printed, **files, **shared, "names of files": names.encode()}

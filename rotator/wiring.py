@@ -120,7 +120,7 @@ class Wiring:
         from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
         path = self._sqlite_path()
-        if not path.exists():
+        if not _is_there(path):
             self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
             journal = SqliteJournal.in_memory(self.clock)
         else:
@@ -159,7 +159,7 @@ class Wiring:
     def audit_key_to_read(self) -> Secret:
         """The audit key for commands that change nothing: none is made. Raises InvalidInput without one."""
         beside = self._sqlite_path().parent / "audit.key"
-        begun = self._sqlite_path().exists() or beside.exists()
+        begun = _is_there(self._sqlite_path()) or _is_there(beside)
         if not self.settings.audit_key.configured and not begun:
             raise InvalidInput(
                 f"There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at {beside}",
@@ -337,3 +337,14 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's uid without a name
         return str(os.getuid())
+
+
+def _is_there(path: Path) -> bool:
+    """True also for what lies in a folder that this user may not enter: opening it says what is wrong."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -27,7 +27,7 @@ from rotator.destinations.vault_login import (
     who,
 )
 from rotator.destinations.vault_transport import Transport
-from rotator.errors import RotatorError
+from rotator.errors import RotatorError, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ class VaultSession:
         self._transport: Transport | None = None
         self._login: VaultLogin | None = None
         self._lease: Lease | None = None
+        self._failures = 0
+        """Times that Vault could not be reached for a first token."""
+        self._failure: Unreachable | None = None
         self._kv2_mounts: set[str] = set()
 
     @property
@@ -134,12 +137,20 @@ class VaultSession:
         return reply, about
 
     def _ready(self) -> tuple[Transport, VaultLogin, Lease]:
+        failures = self._failures
         with self._lock:
             if self._transport is None or self._login is None:
                 self._transport = self._access.open()
                 self._login = VaultLogin(self._access, self._transport, self._clock)
             if self._lease is None:
-                self._lease = self._login.begin()
+                if self._failure is not None and self._failures != failures:
+                    # Vault was away for another thread while this one waited: not one time-out after another.
+                    raise _again(self._failure)
+                try:
+                    self._lease = self._login.begin()
+                except Unreachable as error:
+                    self._failures, self._failure = self._failures + 1, _again(error)
+                    raise
             self.renew_if_due()
             return self._transport, self._login, self._lease
 
@@ -149,6 +160,11 @@ class VaultSession:
             if self._lease is None or self._lease.token == dead.token:
                 self._lease = login.begin(dead.token)
             return self._lease
+
+
+def _again(error: Unreachable) -> Unreachable:
+    """The same for another thread, without the traceback of the first."""
+    return type(error)(error.happened, then=error.then, remedy=error.remedy)
 
 
 def _object(found: object) -> dict[str, Any]:

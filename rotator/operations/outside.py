@@ -18,7 +18,7 @@ KNOWN: Final = "known"
 """Dead; attention says so already, and only a person may do something about it."""
 
 
-def notice(ports: Ports, policy: Policy, facts: ProjectFacts, *, seen_dead: bool = False) -> str:
+def notice(ports: Ports, policy: Policy, facts: ProjectFacts, *, seen_dead: bool) -> str:
     """Whether readers of a policy that is not due hold a dead token: FINE, FOUND or KNOWN.
 
     The store is read only where something points to it: the provider's time is not the one remembered,

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
-from typing import TypeVar
 
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import Unfinished, unfinished_of
-from rotator.engine.resting import unexpected
 from rotator.engine.runner import Runner
 from rotator.engine.sync import Agreement
 from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
-from rotator.interrupt import Stop, leave_signals_to_main
+from rotator.interrupt import Stop
 from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Synced, Trigger
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
+from rotator.operations.several import side_by_side
 from rotator.planner import NO_SCHEDULE, Facts, anchor_from, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
-
-log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-# Work waits for the network, and the provider's rate limit allows few mints anyway.
-_SIDE_BY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ def rotate(runner: Runner, policies: Iterable[Policy], trigger: Trigger, reason:
     """Rotates the policies now, due or not."""
     gathered = _Gathered()
     jobs = {policy.name: _job(runner, policy, trigger, reason) for policy in policies}
-    for name, result in _side_by_side(jobs):
+    for name, result in side_by_side(jobs):
         if isinstance(result, RotatorError):
             gathered.fail(name, result)
         else:
@@ -120,7 +111,7 @@ def run(
         gathered.codes.append(exit_code_of(error))
         return gathered.outcome()
     jobs = {one.policy.name: _due_job(runner, ports, one, next_cron) for one in due}
-    for name, result in _side_by_side(jobs):
+    for name, result in side_by_side(jobs):
         gathered.take(name, result)
         if result == []:
             gathered.notes.append(f"{name}: passed over: another process has just rotated it.")
@@ -139,7 +130,7 @@ def _resume(runner: Runner, ports: Ports, unfinished: list[Unfinished], gathered
             chains.setdefault(entry.rotation.project, []).append(entry.rotation)
     for row in zip_longest(*chains.values()):
         now = {rotation.id: rotation for rotation in row if rotation is not None}
-        for rotation_id, result in _side_by_side({name: _resume_job(runner, r) for name, r in now.items()}):
+        for rotation_id, result in side_by_side({name: _resume_job(runner, r) for name, r in now.items()}):
             gathered.take(now[rotation_id].policy, result)
 
 
@@ -185,20 +176,19 @@ def _gather_due(
     gone = {a.policy for a in ports.journal.attentions() if a.code == "endpoint-gone"}
     due: list[tuple[_Due, Decision]] = []
     apart: dict[str, _Apart] = {}
+    looked_at: dict[str, Policy] = {}
     for policy in policies:
-        stop.check()
         if policy.name in holds:
             gathered.notes.append(f"{policy.name}: passed over: held by {holds[policy.name].by}.")
-            continue
-        try:
-            one = _look_at(ports, policy, next_cron)
-        except RotatorError as error:
-            gathered.fail(policy.name, error)
-            continue
-        except Exception as error:
-            # A defect met at one policy must not keep the others from being rotated.
-            log.exception("unexpected error while looking at %s", policy.name)
-            gathered.fail(policy.name, unexpected(error))
+        else:
+            looked_at[policy.name] = policy
+    looks = {name: partial(_look_at, ports, policy, next_cron, stop) for name, policy in looked_at.items()}
+    for name, one in side_by_side(looks):
+        policy = looked_at[name]
+        if isinstance(one, Interrupted):
+            raise one
+        if isinstance(one, RotatorError):
+            gathered.fail(name, one)
             continue
         if one.agreement is not None and not one.decision.due:
             apart[policy.name] = _Apart(policy, one.agreement)
@@ -230,7 +220,8 @@ class _Seen:
     """None where there is one destination only, or a rotation is due anyway."""
 
 
-def _look_at(ports: Ports, policy: Policy, next_cron: NextCron) -> _Seen:
+def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _Seen:
+    stop.check()
     if policy.schedule is None:
         agreement = agreement_of(ports, policy)
         if agreement is None or not agreement.dead:
@@ -297,7 +288,7 @@ def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: _Gat
             gathered.fail(name, error)
         if one.agreement.differences and one.agreement.problem is None:
             jobs[name] = _sync_job(runner, one.policy)
-    for name, result in _side_by_side(jobs):
+    for name, result in side_by_side(jobs):
         if isinstance(result, Synced):
             gathered.synced.append(result)
             gathered.codes.append(result.exit_code)
@@ -312,25 +303,3 @@ def _sync_job(runner: Runner, policy: Policy) -> Callable[[], Synced]:
 
 def _job(runner: Runner, policy: Policy, trigger: Trigger, reason: str) -> Callable[[], list[Rotation]]:
     return lambda: runner.rotate(policy, trigger, reason)
-
-
-def _side_by_side(jobs: dict[str, Callable[[], Result]]) -> Iterable[tuple[str, Result | RotatorError]]:
-    """Runs the jobs in their order, a few at a time; one that fails stops no other."""
-
-    def guarded(job: Callable[[], Result]) -> Result | RotatorError:
-        try:
-            return job()
-        except RotatorError as error:
-            return error
-        except Exception as error:
-            log.exception("unexpected error in the work on one policy")
-            return unexpected(error)
-
-    if not jobs:
-        return
-    with ThreadPoolExecutor(
-        min(_SIDE_BY_SIDE, len(jobs)), thread_name_prefix="rotation", initializer=leave_signals_to_main
-    ) as pool:
-        futures = [(name, pool.submit(guarded, job)) for name, job in jobs.items()]
-        for name, future in futures:
-            yield name, future.result()

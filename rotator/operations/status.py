@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
@@ -14,6 +15,7 @@ from rotator.journal.base import Journal
 from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Strategy
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
+from rotator.operations.several import side_by_side
 from rotator.planner import Facts, anchor_from, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
@@ -28,22 +30,24 @@ def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, Rotator
     Returns what could not be found out, by policy.
     """
     unknown: list[tuple[str, RotatorError]] = []
-    for policy in policies:
-        try:
-            facts = ports.provider.project(policy.project)
-            agreement = agreement_of(ports, policy)
-            if not ports.journal.unfinished(policy.project):
-                _note_dead(ports, policy, facts, agreement)
-            # Not before: `run` looks for a dead token where the time has moved from what is kept.
-            ports.journal.remember_project(facts, ports.clock.now())
-        except RotatorError as error:
-            unknown.append((policy.name, error))
-            continue
-        if agreement is not None:
-            note_agreement(ports, policy, agreement)
-            note_differences(ports, policy, agreement)
-            unknown.extend((policy.name, error) for error in unread_errors(agreement))
+    for name, found in side_by_side({policy.name: partial(_refresh, ports, policy) for policy in policies}):
+        errors = [found] if isinstance(found, RotatorError) else found
+        unknown.extend((name, error) for error in errors)
     return unknown
+
+
+def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:
+    facts = ports.provider.project(policy.project)
+    agreement = agreement_of(ports, policy)
+    if not ports.journal.unfinished(policy.project):
+        _note_dead(ports, policy, facts, agreement)
+    # Not before: `run` looks for a dead token where the time has moved from what is kept.
+    ports.journal.remember_project(facts, ports.clock.now())
+    if agreement is None:
+        return []
+    note_agreement(ports, policy, agreement)
+    note_differences(ports, policy, agreement)
+    return unread_errors(agreement)
 
 
 def _note_dead(ports: Ports, policy: Policy, facts: ProjectFacts, agreement: Agreement | None) -> None:

@@ -430,7 +430,7 @@ def _other_namespace(site: Site, _: StrictVault) -> None:
         (lambda _, vault: vault.seal(), "destination.read", 6, ("vault operator unseal",)),
         (lambda _, vault: vault.standby(None), "destination.read", 6, ("cluster",)),
         (_allowed(data={"create", "update"}), "destination.read", 2, ("secret/data/prod/", '"read"')),
-        (_allowed(data={"read"}), "destination.write", 2, ("secret/data/prod/", '"create", "update"')),
+        (_allowed(data={"read"}), "destination.write", 2, ("secret/data/prod/", '"create", "read", "update"')),
         (
             _allowed(metadata={"read"}),
             "destination.write",
@@ -571,6 +571,23 @@ def test_destinations_that_disagree(site: Site) -> None:
     assert "provider.token" not in seen.warned
     second.write("{}")
     assert_found(examine(site), "destination.agrees", code=0, detail=("lacks",), hint=hint)
+
+
+def test_hints_about_disagreement_promise_no_more_than_run_does(site: Site) -> None:
+    """A dead token is spread by nobody, and a living one of somebody else is left in place."""
+    billing = site.add()
+    second = FileStore(site.folder / "store" / "second.json")
+    second.write(json.dumps({"token": billing.first.reveal()}))
+    billing.document["destinations"].append(second.spec)
+    site.write_policies()
+    assert site.rotate("billing").code == 0
+    living = billing.stored
+    billing.seed(billing.first)
+    dead = ("not spread", "rotator rotate billing")
+    assert_found(examine(site), "destination.agrees", code=4, hint=dead, only=False)
+    billing.seed(living)
+    second.write(json.dumps({"token": site.simulator.add_token(billing.project).reveal()}))
+    assert_found(examine(site), "destination.agrees", code=1, hint=("destination.ours",), only=False)
 
 
 def test_a_follower_with_a_living_token_of_somebody_else(site: Site) -> None:

@@ -824,6 +824,31 @@ def test_a_login_with_a_nonsensical_time_does_not_end(clock):
     assert "never expires" in session.identity()
 
 
+def test_threads_that_waited_for_one_another_share_one_silence(clock):
+    """A Vault that says nothing is waited for once, not once for each policy; the next to come asks anew."""
+    peer, session = scripted(clock, hang, timeouts=(1.0, 0.5))
+    found = []
+
+    def ask():
+        try:
+            session.identity()
+        except Unreachable as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(error) for error in found}) == 6
+    assert {type(error) for error in found} == {Lost}
+    assert len({str(error) for error in found}) == 1
+    together = len(peer.seen)
+    assert together <= 2  # a thread may have come late
+    ask()
+    assert len(peer.seen) == together + 1
+
+
 def test_a_refused_connection_was_not_executed(clock):
     """Nobody listens: certainly nothing happened."""
     peer, session = scripted(clock, LOGGED_IN)

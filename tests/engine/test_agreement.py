@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from rotator.errors import (
     Unreachable,
 )
 from rotator.journal.base import Hold, KnownToken
-from rotator.model import State, Trigger
+from rotator.model import Policy, State, Trigger
 from rotator.operations import rotate as operation
 from rotator.operations.reconcile import Reconciliation, act, reconcile
 from rotator.operations.status import refresh
@@ -85,6 +86,7 @@ def test_living_token_of_somebody_else_is_left_in_place(second: Bench) -> None:
     second.write_secret(follower(second), theirs)
     outcome = run(second)
     assert outcome.exit_code == 4
+    assert "second.json, field token could not be brought into line" in " ".join(outcome.notes)
     assert second.attention == {"destination-behind"}
     assert second.stored(follower(second)) == theirs
     found = finding(second)
@@ -153,22 +155,26 @@ def test_living_token_that_nobody_of_us_wrote_waits_for_a_person(second: Bench) 
     assert second.mints == 1
 
 
-def test_token_of_another_project_is_not_spread_even_by_a_person(second: Bench) -> None:
-    """What the journal knows as another project's token stays where it is."""
-    journal = second.wiring.journal
-    lease = journal.acquire(("another",), second.wiring.holder, ttl=10.0)
+def words_of(bench: Bench, code: str) -> str:
+    """The message of one attention."""
+    (entry,) = (one for one in bench.wiring.journal.attentions("billing") if one.code == code)
+    return entry.message
+
+
+def know_as_of_the_other_project(bench: Bench, token: Secret) -> None:
+    """From now on the journal knows the token as the other project's."""
+    journal = bench.wiring.journal
+    lease = journal.acquire(("another",), bench.wiring.holder, ttl=10.0)
+    fingerprint = bench.wiring.fingerprints.of(token)
     journal.remember_token(
-        lease,
-        KnownToken(
-            second.wiring.fingerprints.of(second.other_token),
-            second.other_project,
-            "shipping",
-            None,
-            "minted",
-            second.clock.now(),
-        ),
+        lease, KnownToken(fingerprint, bench.other_project, "shipping", None, "minted", bench.clock.now())
     )
     journal.release(lease)
+
+
+def test_token_of_another_project_is_not_spread_even_by_a_person(second: Bench) -> None:
+    """What the journal knows as another project's token stays where it is."""
+    know_as_of_the_other_project(second, second.other_token)
     second.write_secret(second.secret_file, second.other_token)
     assert run(second).exit_code == 4
     assert second.attention == {"out-of-band"}
@@ -537,6 +543,51 @@ def test_dead_token_of_a_policy_without_a_schedule_is_no_alarm_for_ever(second: 
     assert second.attention == set()
 
 
+def test_dead_token_of_one_destination_without_a_schedule_stays_an_alarm_while_it_is_dead(
+    bench: Bench,
+) -> None:
+    """What `status --refresh` raised ends with a living token, and not with a run, nor with an emptied place."""
+    del bench.document["schedule"]
+    bench.policy = bench.load_policy()
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.advance(60)
+    theirs = bench.simulator.regenerate(bench.project)
+    assert refresh(bench.wiring.ports, [bench.policy]) == []
+    for token in (bench.stored(), Secret("")):
+        bench.write_secret(bench.secret_file, token)
+        run(bench)
+        assert bench.attention == {"token-dead"}
+    bench.write_secret(bench.secret_file, theirs)
+    assert run(bench).exit_code == 0
+    assert bench.attention == set()
+
+
+def test_emptied_place_neither_proves_nor_ends_a_dead_token(bench: Bench) -> None:
+    """Where no token is stored there is none to present: no error, and an alarm that stands goes on standing."""
+    assert bench.rotate().state is State.COMPLETED
+    bench.clock.advance(60)
+    bench.simulator.regenerate(bench.project)
+    dead = bench.stored()
+    bench.write_secret(bench.secret_file, Secret(""))
+    assert run(bench).exit_code == 0
+    bench.clock.advance(60)
+    bench.simulator.regenerate(bench.project)
+    bench.write_secret(bench.secret_file, dead)
+    assert run(bench).exit_code == 4
+    bench.write_secret(bench.secret_file, Secret(""))
+    assert run(bench).exit_code == 0
+    assert bench.attention == {"token-dead"}
+
+
+def test_attention_stands_while_the_store_is_away(second: Bench) -> None:
+    """What cannot be compared is not known to agree."""
+    second.write_secret(follower(second), second.simulator.add_token(second.project))
+    assert run(second).exit_code == 4
+    take_away(second)
+    assert run(second).exit_code == 6
+    assert second.attention == {"destination-behind"}
+
+
 def test_attention_for_a_destination_that_the_policy_names_no_more_ends(second: Bench) -> None:
     """A follower that stayed behind was taken out of the policy: nothing is behind any more."""
     second.write_secret(follower(second), second.simulator.add_token(second.project))
@@ -639,6 +690,16 @@ def test_what_a_follower_holds_is_told_as_it_is(second: Bench) -> None:
     assert "second.json, field token holds the newest token of ours" in entry.message
     second.write_secret(second.secret_file, second.stored(follower(second)))
     run(second)
+    know_as_of_the_other_project(second, second.other_token)
+    second.write_secret(follower(second), second.other_token)
+    refresh(second.wiring.ports, [second.policy])
+    assert "second.json, field token holds another token" in words_of(second, "destination-behind")
+    second.write_secret(follower(second), Secret("not a token at all"))
+    refresh(second.wiring.ports, [second.policy])
+    assert "holds something that is not a project token" in words_of(second, "destination-behind")
+    second.write_secret(follower(second), Secret(""))
+    refresh(second.wiring.ports, [second.policy])
+    assert "holds no token" in words_of(second, "destination-behind")
     second.write_secret(follower(second), Secret("not a token at all"))
     run(second)
     [entry] = second.wiring.journal.attentions("billing")
@@ -646,16 +707,30 @@ def test_what_a_follower_holds_is_told_as_it_is(second: Bench) -> None:
     assert "old token" not in entry.message
 
 
-def test_defect_met_at_one_policy_stops_no_other(second: Bench) -> None:
-    """What no store should raise is told for its policy, and the run goes on."""
-    document = {**second.document, "name": "shipping", "project": second.other_project}
-    path = second.folder / "shipping.json"
-    second.write_secret(path, second.other_token)
-    document["destinations"] = [{"type": "file", "path": str(path), "format": "json", "key": "token"}]
-    (second.folder / "policies" / "shipping.yaml").write_text(json.dumps({"policies": [document]}))
+def two_policies(second: Bench) -> tuple[Policy, Policy]:
+    """`billing`, due once a year, and `shipping`, due after 30 days, each with two files."""
+    places = [second.folder / "shipping.json", second.folder / "shipping-second.json"]
+    for path in places:
+        second.write_secret(path, second.other_token)
+    shipping = {
+        **second.document,
+        "name": "shipping",
+        "project": second.other_project,
+        "destinations": [
+            {"type": "file", "path": str(path), "format": "json", "key": "token"} for path in places
+        ],
+    }
+    text = json.dumps({"policies": [shipping]})
+    (second.folder / "policies" / "shipping.yaml").write_text(text, encoding="utf-8")
     second.document["schedule"] = {"every": "365d"}
     second.load_policy()
-    billing, shipping = load_policies([second.folder / "policies"]).policies
+    billing, other = load_policies([second.folder / "policies"]).policies
+    return billing, other
+
+
+def test_defect_met_at_one_policy_stops_no_other(second: Bench) -> None:
+    """What no store should raise is told for its policy, and the run goes on."""
+    billing, shipping = two_policies(second)
     destination = second.wiring.destination(billing.destinations[1])
 
     def broken() -> Any:
@@ -669,3 +744,27 @@ def test_defect_met_at_one_policy_stops_no_other(second: Bench) -> None:
     assert name == "billing"
     assert "KeyError" in error.happened
     assert "nobody" not in str(error)
+    assert [name for name, _ in refresh(second.wiring.ports, [billing, shipping])] == ["billing"]
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_policies_are_looked_at_side_by_side(second: Bench, command: str) -> None:
+    """A store that takes its time is not waited for once per policy."""
+    policies = two_policies(second)
+    together = threading.Barrier(2)
+
+    def slow(real: Callable[[], Any]) -> Callable[[], Any]:
+        def read() -> Any:
+            together.wait(timeout=10)  # broken, and so an error, unless both are asked at once
+            return real()
+
+        return read
+
+    for policy in policies:
+        destination = second.wiring.destination(policy.destinations[1])
+        destination.read = slow(destination.read)  # type: ignore[method-assign]
+    if command == "run":
+        outcome = operation.run(second.runner, second.wiring.ports, policies, next_after, second.stop)
+        assert outcome.exit_code == 0
+    else:
+        assert refresh(second.wiring.ports, policies) == []

@@ -69,13 +69,13 @@ def examine_destinations(
         _lives(policy, seen, parts, reached, found, authoritative=authoritative, unfinished=unfinished)
         if authoritative:
             leading = seen
-        if _ours(policy, seen, leading, records, found):
+        if ours := _ours(policy, seen, leading, records, found):
             _write(seen, trail, found)
         else:
             hint = "Mend destination.ours first."
             found.skipped("destination.write", "It is not known to be ours to write.", hint, subject=where)
         if not authoritative:
-            _agrees(policy, seen, leading, found)
+            _agrees(policy, seen, leading, found, ours=ours)
     if leading is None or leading.answer is PingAnswer.DEAD:
         return None
     return leading.reading.value_if_token
@@ -214,13 +214,17 @@ def _write(seen: _Seen, trail: Trail, found: Findings) -> None:
     found.ok(name, "It takes a write that readers do not see.", subject=seen.where)
 
 
-def _agrees(policy: Policy, seen: _Seen, leading: _Seen | None, found: Findings) -> None:
+def _agrees(policy: Policy, seen: _Seen, leading: _Seen | None, found: Findings, *, ours: bool) -> None:
     """A destination that differs is written from the authoritative one, never minted for."""
     name = "destination.agrees"
     token = leading.reading.value_if_token if leading is not None else None
     if token is None or seen.reading.content is Content.FOREIGN:
         return
     hint = f"`rotator run`, or `rotator reconcile {policy.name}`, writes the first destination's token there."
+    if leading is not None and leading.answer is PingAnswer.DEAD:
+        hint = f"A dead token is not spread: `rotator rotate {policy.name}` puts a new one into both."
+    elif not ours:
+        hint = "It is left as it is while it is not ours to write: mend destination.ours first."
     if seen.reading.value == token:
         found.ok(name, "It holds the same token as the first destination.", subject=seen.where)
     elif seen.reading.value is None:

@@ -22,9 +22,14 @@ _ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """What the disk says, as opposed to what is wrong with the path."""
 
 
+def exists(path: Path) -> bool:
+    """False also for what lies in a folder that this user may not enter, where `Path.exists` raises."""
+    return os.path.exists(path)  # noqa: PTH110  # see above
+
+
 def folder_takes_files(path: Path, found: Findings, name: str, *, variable: str) -> bool:
     """Writes a file where `path` would be made, syncs it and takes it away again; says what went wrong."""
-    folder = next(one for one in path.absolute().parents if one.exists())
+    folder = next(one for one in path.absolute().parents if exists(one))
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".rotator-doctor-") as proof:
             proof.write(b"\0" * 4096)
@@ -65,7 +70,7 @@ def private(path: Path, found: Findings, name: str, *, group: bool = False) -> N
 
 def room(path: Path, found: Findings, name: str) -> None:
     """Warns where the file system has little free space left, or is one that others share by network."""
-    place = path if path.exists() else next(one for one in path.absolute().parents if one.exists())
+    place = path if exists(path) else next(one for one in path.absolute().parents if exists(one))
     try:
         space = os.statvfs(place)
     except OSError:

@@ -87,7 +87,7 @@ def examine_orphans(setup: Setup, journal: Journal | None, found: Findings) -> N
 
 
 def _not_begun(setup: Setup, parts: Parts, found: Findings) -> None:
-    if setup.key_is_set or (setup.audit_key is not None and setup.audit_key.exists()):
+    if setup.key_is_set or (setup.audit_key is not None and disk.exists(setup.audit_key)):
         _key(setup, parts, found)
     else:
         found.ok("audit.key", f"There is none yet; the first rotation makes {setup.audit_key}: back it up.")
@@ -95,7 +95,7 @@ def _not_begun(setup: Setup, parts: Parts, found: Findings) -> None:
         found.ok("journal", f"There is none at {setup.journal} yet; the first rotation makes it.")
         _place(setup, found)
     log = setup.audit_log
-    if log.exists():
+    if disk.exists(log):
         if disk.file_takes_lines(log, found, "audit.write", variable="ROTATOR_AUDIT_LOG"):
             found.warning(
                 "audit.write",

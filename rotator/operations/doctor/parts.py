@@ -6,6 +6,7 @@ stop the rest.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,15 @@ class Setup:
 
     @property
     def begun(self) -> bool:
-        """There is a journal. Where there is none, nothing here makes one."""
-        return self.journal.is_file() and self.journal.stat().st_size > 0
+        """There is a journal, or something that keeps us from seeing whether there is one. Where there is none,
+        nothing here makes one."""
+        try:
+            found = self.journal.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # opening it tells what is wrong
+        return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
 @dataclass(frozen=True)

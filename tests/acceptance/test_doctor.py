@@ -430,7 +430,12 @@ def _other_namespace(site: Site, _: StrictVault) -> None:
         (lambda _, vault: vault.seal(), "destination.read", 6, ("vault operator unseal",)),
         (lambda _, vault: vault.standby(None), "destination.read", 6, ("cluster",)),
         (_allowed(data={"create", "update"}), "destination.read", 2, ("secret/data/prod/", '"read"')),
-        (_allowed(data={"read"}), "destination.write", 2, ("secret/data/prod/", '"create", "read", "update"')),
+        (
+            _allowed(data={"read"}),
+            "destination.write",
+            2,
+            ("secret/data/prod/", '"create", "read", "update"'),
+        ),
         (
             _allowed(metadata={"read"}),
             "destination.write",

@@ -156,7 +156,8 @@ def _problem(
             "token-dead",
             f"The token in {where} is refused by the provider (401){disagree}",
             then="Nothing was written: a dead token is not spread",
-            remedy=f"`rotator rotate {policy.name}` puts a new one into all of them",
+            remedy=f"`rotator rotate {policy.name}` puts a new one into all of them"
+            + _in_its_way(differences),
         )
     if not differences:
         return None
@@ -187,6 +188,12 @@ def _problem(
             f"`rotator rotate {policy.name}` puts a new one into all of them",
         )
     return None
+
+
+def _in_its_way(differences: tuple[Difference, ...]) -> str:
+    """What a rotation will refuse to write over, for the end of a sentence."""
+    left = "; ".join(f"{one.where}: {one.ownership.reason}" for one in differences if not one.ownership.ours)
+    return f", once what is not ours to write was looked at and taken out of its way ({left})" if left else ""
 
 
 def is_dead(ports: Ports, token: Secret) -> bool:

@@ -184,6 +184,7 @@ def _gather_due(
             looked_at[policy.name] = policy
     looks = {name: partial(_look_at, ports, policy, next_cron, stop) for name, policy in looked_at.items()}
     for name, one in side_by_side(looks):
+        stop.check()  # what was seen leads to nothing any more
         policy = looked_at[name]
         if isinstance(one, Interrupted):
             raise one

@@ -124,6 +124,21 @@ def test_dead_authoritative_token_is_never_spread(second: Bench) -> None:
     assert run(second).exit_code == 0
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_dead_token_beside_one_that_is_not_ours_names_what_a_rotation_will_refuse(
+    second: Bench, ours: bool
+) -> None:
+    """`rotator rotate` is told as the remedy with what stands in its way, and only then."""
+    second.write_secret(second.secret_file, second.first)
+    if not ours:
+        second.write_secret(follower(second), second.simulator.add_token(second.project))
+    assert run(second).exit_code == 4
+    [entry] = second.wiring.journal.attentions("billing")
+    assert "`rotator rotate billing`" in entry.next
+    assert ("out of its way" in entry.next) is not ours
+    assert (second.rotate().state is State.REFUSED) is not ours
+
+
 def test_dead_authoritative_token_is_repaired_where_the_policy_allows_it(
     make_bench: Callable[..., Bench],
 ) -> None:

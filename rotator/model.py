@@ -3,6 +3,7 @@
 Three families: what a person wrote (`Policy` and its parts), what was decided (`Decision`), and what
 happened (`Rotation` and its parts, which are what the journal stores and `history` prints).
 A token is never a field of anything here; a fingerprint is.
+One module because the three families are made of one another, and every part of rotator speaks in all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ class Strategy(StrEnum):
 
     IN_PLACE = "in-place"
     CREATE_BEFORE_REVOKE = "create-before-revoke"
+    ASSISTED = "assisted"
+
+
+class Form(StrEnum):
+    """The list of steps in detail: `create-before-revoke` has two."""
+
+    IN_PLACE = "in-place"
+    STANDBY = "standby-project"
+    """Two projects, alternated."""
+    BRIDGE = "bridge-token"
+    """One project, and one token made by hand that covers the gap."""
     ASSISTED = "assisted"
 
 
@@ -184,6 +196,13 @@ class Policy:
         return self.destinations[0]
 
     @property
+    def form(self) -> Form:
+        """The list of steps that its rotations go through."""
+        if self.strategy is Strategy.CREATE_BEFORE_REVOKE:
+            return Form.STANDBY if self.standby_project else Form.BRIDGE
+        return Form.IN_PLACE if self.strategy is Strategy.IN_PLACE else Form.ASSISTED
+
+    @property
     def projects(self) -> tuple[str, ...]:
         """Every project a rotation of this policy may touch, in the order in which they are leased."""
         return tuple(sorted({self.project} | ({self.standby_project} if self.standby_project else set())))
@@ -273,6 +292,57 @@ class Death:
     """None while nobody has seen it dead."""
 
 
+class DrainResult(StrEnum):
+    """How a drain stands."""
+
+    WAITING = "waiting"
+    QUIET = "quiet"
+    """Not used any more."""
+    MAX = "max"
+    """Still used when the longest time had passed."""
+    FORCED = "forced"
+    """A person ended it."""
+
+
+class DrainEvidence(StrEnum):
+    """What a drain goes by."""
+
+    LAST_USED = "last-used"
+    """The outgoing project's `token_last_used_at`."""
+    TIME = "time"
+    """Nothing tells whether this token is used: `drain.min` alone."""
+
+
+@dataclass(frozen=True)
+class Draining:
+    """What the looks at an outgoing token have shown so far. Durations count on our clock."""
+
+    since: Instant
+    """The last promote."""
+    evidence: DrainEvidence
+    min_seconds: float
+    quiet_seconds: float
+    max_seconds: float
+    looked: Instant | None = None
+    """The latest look."""
+    quiet_since: Instant | None = None
+    """The first look at the present value of `last_used_at`."""
+    last_used_at: str | None = None
+    """As the provider wrote it."""
+    last_used_ip: str | None = None
+    result: DrainResult = DrainResult.WAITING
+
+
+@dataclass(frozen=True)
+class CanaryCount:
+    """Sends through the consumers' path while a rotation ran."""
+
+    attempts: int
+    failures: int
+    longest_gap: float
+    """Seconds between two sends that succeeded, at most."""
+
+
 @dataclass(frozen=True)
 class Rotation:
     """One run for one policy: the journal's record and the JSON of `history`."""
@@ -316,6 +386,27 @@ class Rotation:
     destinations: tuple[DestinationRecord, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     message: str = ""
+    form: Form = Form.IN_PLACE
+    incoming: str | None = None
+    """The project whose token is to become the current one."""
+    outgoing: str | None = None
+    """The project whose token was current before."""
+    bridge_fingerprint: str | None = None
+    promoted: Instant | None = None
+    """When the last destination got to serve the new token, or the bridge while that is current."""
+    drain: Draining | None = None
+    retiring: Intent | None = None
+    """The latest call of rotate-token whose answer nobody keeps: it kills the token of its project."""
+    retired: bool = False
+    """That call was answered, or shown to have been executed."""
+    abandoned: str = ""
+    """Why the rotation was given up, in words; what is left is to undo it."""
+    canary: CanaryCount | None = None
+
+    @property
+    def minting(self) -> str:
+        """The project that a mint of this rotation calls."""
+        return self.incoming or self.project
 
     @property
     def unfinished(self) -> bool:
@@ -374,3 +465,18 @@ class ProjectFacts:
     token_generated_at: str | None
     token_last_used_at: str | None
     token_last_used_ip: str | None
+
+
+@dataclass(frozen=True)
+class ProjectSetup:
+    """Of a project, what its consumers feel when their token is another project's."""
+
+    id: str
+    smtp_enabled: bool
+    delivery_mode: str
+    default_route: str | None
+    """The slug of the route that a message without one takes."""
+    domains: frozenset[str]
+    """Names of the sending domains it may use."""
+    routes: frozenset[str]
+    """Slugs of those that messages are sent through."""

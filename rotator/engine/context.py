@@ -11,6 +11,7 @@ from rotator.destinations.base import Destination
 from rotator.engine.ledger import Ledger
 from rotator.errors import RotatorError
 from rotator.interrupt import Stop
+from rotator.journal.base import KnownToken
 from rotator.model import Policy, Rotation, StepOutcome
 from rotator.provider.base import Limiter, Provider
 from rotator.secret import Fingerprinter, Secret
@@ -65,6 +66,8 @@ class StepResult:
     outcome: StepOutcome
     detail: str = ""
     go_to: str | None = None
+    rest: bool = False
+    """The rotation rests here, and a later look goes on with this step."""
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Context:
     observer: Observer
     old: Secret | None = None
     new: Secret | None = None
+    bridge: Destination | None = None
+    """The bridge token's own secret, which is only read."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the rotation's closing message."""
 
@@ -117,6 +122,19 @@ class Context:
         """Something needs attention; the rotation goes on."""
         self.ledger.attend(self.rotation, code, message, then)
         self.notes.append(message)
+
+    def remember_token(self, token: Secret, project: str, origin: str) -> None:
+        """Adds a token's fingerprint to those the journal knows."""
+        self.ledger.remember(
+            KnownToken(
+                fingerprint=self.fingerprints.of(token),
+                project=project,
+                policy=self.policy.name,
+                rotation=self.rotation.id if origin in ("minted", "staged") else None,
+                origin=origin,
+                first_seen=self.clock.now(),
+            )
+        )
 
     def say(self, text: str) -> None:
         """Tells whoever watches."""

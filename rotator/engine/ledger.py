@@ -79,9 +79,13 @@ class Ledger:
         except JournalUnavailable as error:
             log.warning("project metadata not kept: %s", error)
 
+    def known(self, fingerprint: str) -> KnownToken | None:
+        """What the journal knows of a token."""
+        return self._journal.known_token(fingerprint)
+
     def known_project(self, fingerprint: str) -> str | None:
         """The project for which the journal knows a token."""
-        known = self._journal.known_token(fingerprint)
+        known = self.known(fingerprint)
         return known.project if known else None
 
     def record(self, event: str, rotation: Rotation, data: Mapping[str, Any] | None = None) -> None:

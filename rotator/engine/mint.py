@@ -68,7 +68,7 @@ def _mint_until_published(context: Context) -> str:
     while calls < context.timings.mints:
         try:
             base, intent = _prepare(context)
-            _announce(context, intent)
+            announce(context, intent)
         except RotatorError as error:
             # Nothing was sent. With a dead token in the store it is tried again, else given up.
             if context.rotation.intent is None or not error.retryable:
@@ -110,11 +110,11 @@ def _mint_until_published(context: Context) -> str:
 
 def _prepare(context: Context) -> tuple[Reading, Intent]:
     """Everything that must be true and written down right before the call."""
-    _take_slot(context)
+    take_slot(context)
     if context.rotation.intent is not None:
         # The old token is dead already. A further mint is of use only when a write is accepted again.
         _await_writable(context)
-    readings, known = _look_around(context)
+    readings, known = look_around(context)
     base = readings[context.authoritative.spec.ref]
     if context.rotation.intent is not None:
         known |= set(context.rotation.intent.known_fingerprints)
@@ -131,7 +131,7 @@ def _prepare(context: Context) -> tuple[Reading, Intent]:
     return base, intent
 
 
-def _look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
+def look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
     """What the destinations hold, and the fingerprints of everything that is current or staged in them.
 
     Before the first mint all must answer and be ours. Once readers may hold a dead token only the
@@ -155,8 +155,9 @@ def _look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
     return readings, known
 
 
-def _announce(context: Context, intent: Intent) -> None:
-    """Writes both intents down and checks the fence, right before the call; if this raises, none is sent."""
+def announce(context: Context, intent: Intent, *, then: str = "publish") -> None:
+    """Writes both intents down, to mint and to `then` publish or stage, and checks the fence right before
+    the call; if this raises, none is sent."""
     former = context.rotation
     context.stop.check()
     context.audit(
@@ -165,7 +166,7 @@ def _announce(context: Context, intent: Intent) -> None:
         known_fingerprints=list(intent.known_fingerprints),
     )
     context.audit(
-        "publish.destination.intent",
+        f"{then}.destination.intent",
         destination=context.authoritative.spec.ref,
         base_version=intent.base_versions.get(context.authoritative.spec.ref),
     )
@@ -309,7 +310,8 @@ def _give_up(context: Context, failure: RotatorError | None) -> RotatorError:
     )
 
 
-def _take_slot(context: Context) -> None:
+def take_slot(context: Context) -> None:
+    """Waits for room in the shared limit on rotate-token, keeping an eye on the lease."""
     while (seconds := context.limiter.take("rotate")) > 0:
         context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
         context.pause(min(seconds, context.timings.lease / 3))

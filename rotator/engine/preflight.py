@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
 from rotator.engine.context import Context, StepResult
+from rotator.engine.sides import choose_sides
 from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
 from rotator.model import DestinationRecord, DestinationState, Policy, ProjectFacts, StepOutcome, Trigger
@@ -26,6 +27,7 @@ def preflight(context: Context) -> StepResult:
     context.old = readings[context.authoritative.spec.ref].value_if_token
     alive = context.old is not None and _lives(context, context.old, facts)
     check_ownership(context, readings)
+    choose_sides(context, alive=alive)
     context.change(
         destinations=tuple(
             DestinationRecord(d.spec.type, ref, DestinationState.UNCHANGED)
@@ -42,7 +44,7 @@ def preflight(context: Context) -> StepResult:
         context.ledger.remember(
             KnownToken(
                 fingerprint=context.fingerprints.of(context.old),
-                project=context.rotation.project,
+                project=context.rotation.outgoing or context.rotation.project,
                 policy=context.policy.name,
                 rotation=None,
                 origin="adopted",

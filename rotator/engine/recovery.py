@@ -50,7 +50,7 @@ def look(context: Context) -> Finding:
     """
     intent = context.rotation.intent
     assert intent is not None
-    _wait_for_deadline(context, intent)
+    await_deadline(context, intent)
     last: RotatorError | None = None
     for _ in context.attempts(context.timings.look_budget):
         context.ledger.check_lease()
@@ -70,7 +70,8 @@ def look(context: Context) -> Finding:
     )
 
 
-def _wait_for_deadline(context: Context, intent: Intent) -> None:
+def await_deadline(context: Context, intent: Intent) -> None:
+    """Waits until an unclear call cannot begin to execute any more."""
     # Times of another boot are not comparable: then the whole span counts from now.
     now = context.instant()
     span = context.timings.call + context.timings.settle

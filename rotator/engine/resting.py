@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rotator.audit.base import AuditBroken
-from rotator.engine.states import VERIFY, past_no_return
+from rotator.engine.states import VERIFY, changed, overlaps, past_no_return
 from rotator.errors import EndpointGone, NeedsAttention, RotatorError
 from rotator.model import Rotation
 
@@ -21,6 +21,8 @@ def attention_of(error: RotatorError, rotation: Rotation) -> str | None:
         return "endpoint-gone"
     if isinstance(error, AuditBroken):
         return "audit"
+    if overlaps(rotation):
+        return "unclear" if changed(rotation) and not rotation.abandoned else None
     if rotation.minted:
         return "verification-failed" if rotation.step == VERIFY.name else "unclear"
     if past_no_return(rotation):
@@ -31,7 +33,16 @@ def attention_of(error: RotatorError, rotation: Rotation) -> str | None:
 def in_view_of(rotation: Rotation, error: RotatorError) -> RotatorError:
     """The error with what it means here. A port tells about its own call only: that nothing was changed
     by it is no comfort once a mint was sent."""
-    if isinstance(error, NeedsAttention) or not past_no_return(rotation):
+    if isinstance(error, NeedsAttention):
+        return error
+    if overlaps(rotation):
+        if rotation.abandoned or not changed(rotation):
+            return error
+        then = "Readers hold a living token; the next `rotator run` goes on from here"
+        return NeedsAttention(
+            attention_of(error, rotation) or "unclear", error.happened, then=then, remedy=error.remedy
+        )
+    if not past_no_return(rotation):
         return error
     if rotation.minted:
         then = "The new token is stored; the next `rotator run` goes on from here"

@@ -1,6 +1,6 @@
-"""Carries one rotation through its steps until it rests: lease, journal, act, journal.
+"""What is done for a policy under its lease: finish what is open, begin, join, end a drain, go back.
 
-The same code for every trigger, for a new rotation and for one that another process began.
+The same code for every trigger; `carrier` takes each rotation through its steps.
 """
 
 from __future__ import annotations
@@ -8,34 +8,46 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from rotator.audit.base import AuditEvent
-from rotator.destinations.base import Destination
-from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
+from rotator.clock import Instant
+from rotator.engine.carrier import Carrier
+from rotator.engine.context import Observer, Timings
+from rotator.engine.drain import refuse_if_used
 from rotator.engine.leasing import Leasing
-from rotator.engine.ledger import Ledger
 from rotator.engine.ports import Ports
-from rotator.engine.resting import attention_of, in_view_of, token_known_dead, unexpected
-from rotator.engine.states import CLOSE, PREFLIGHT, PROVE_DEAD, past_no_return, step_after, steps_of
-from rotator.engine.steps import STEPS
+from rotator.engine.states import (
+    CLOSE,
+    DRAINS,
+    PROVE_DEAD,
+    ROLLBACK,
+    changed,
+    overlaps,
+    past_no_return,
+    steps_of,
+)
 from rotator.engine.sync import sync
 from rotator.errors import (
-    AuditUnavailable,
     Busy,
     Held,
-    Interrupted,
-    InvalidInput,
-    LeaseLost,
     Refused,
-    RotatorError,
-    exit_code_of,
-    sentences,
 )
 from rotator.interrupt import Stop
-from rotator.journal.base import Holder, Lease
-from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Synced, Trigger
+from rotator.journal.base import Holder, KnownToken, Lease
+from rotator.model import (
+    CanaryCount,
+    DrainEvidence,
+    DrainResult,
+    Form,
+    Policy,
+    Rotation,
+    State,
+    Synced,
+    Trigger,
+)
+from rotator.secret import Secret
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +69,7 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._holder = holder
-        self._timings = timings
-        self._stop = stop
-        self._observer = observer
-        self._unwritten = unwritten
-        """Gets audit events that no log took, when the process would otherwise forget them."""
+        self._carrier = Carrier(ports, timings, stop, observer, unwritten, self._check_hold)
         self._leasing = Leasing(ports.journal, holder, ports.clock, stop, ttl=timings.lease)
 
     def rotate(
@@ -77,7 +85,6 @@ class Runner:
         `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
         Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
-        steps_of(policy.strategy)
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
@@ -86,11 +93,21 @@ class Runner:
                 done.append(self._finish(unfinished, lease))
                 if done[-1].state is State.RUNNING:
                     return done  # stopped, or the lease is gone
+                if overlaps(unfinished):
+                    if unfinished.abandoned and not done[-1].unfinished:
+                        continue
+                    return done  # the open one is joined, whether it rests in its drain or has just ended
                 if not unfinished.minted and not self._stuck_elsewhere(done[-1], policy):
                     return done  # it minted just now, or tried to: a further mint would serve nobody
             if not wanted():
                 return done
-            begun = self._carry(self._begin(policy, trigger, reason), policy, lease)
+            if policy.form is Form.ASSISTED:
+                raise Refused(
+                    f"{policy.name} has the strategy assisted: a person makes its token",
+                    then="Nothing was changed",
+                    remedy=f"Make one in the Lettermint dashboard, then `rotator stage {policy.name}` takes it",
+                )
+            begun = self._carrier.carry(self._begin(policy, trigger, reason), policy, lease)
             if not begun.minted or begun.state is State.RUNNING:
                 return [*done, begun]
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
@@ -106,6 +123,79 @@ class Runner:
             if not past_no_return(present):
                 self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
+
+    def take(self, policy: Policy, token: Secret, reason: str) -> Rotation:
+        """Rotates to a token that a person made (`assisted`). Raises as `rotate`, and Refused while another
+        rotation of the policy is open."""
+        self._check_hold(policy.name, Trigger.MANUAL)
+        with self._leasing.lease(policy.projects) as lease:
+            if unfinished := self._ports.journal.unfinished(policy.project):
+                raise Refused(
+                    f"Rotation {unfinished[-1].id} of {policy.name} is open: {unfinished[-1].state}",
+                    then="The token that was handed in was not used",
+                    remedy=f"`rotator run` goes on with it, `rotator rollback {policy.name}` goes back",
+                )
+            return self._carrier.carry(
+                self._begin(policy, Trigger.MANUAL, reason), policy, lease, token=token
+            )
+
+    def adopt(self, policy: Policy, token: Secret, project: str) -> None:
+        """Writes down that a token belongs to a project, on a person's word. Raises as `rotate`."""
+        fingerprint = self._ports.fingerprints.of(token)
+        with self._leasing.lease(policy.projects) as lease:
+            self._ports.audit.record(
+                AuditEvent("token.adopt", policy.name, project, data={"fingerprint": fingerprint})
+            )
+            self._ports.journal.remember_token(
+                lease,
+                KnownToken(fingerprint, project, policy.name, None, "adopted", self._ports.clock.now()),
+            )
+
+    def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
+        """Ends a drain now. Raises Refused where the outgoing token is still in use and `force` is not given."""
+        policy = self._ports.from_snapshot(rotation.snapshot)
+        with self._leasing.lease(policy.projects) as lease:
+            present = self._still_draining(rotation)
+            assert present.drain is not None
+            if not force and present.drain.evidence is DrainEvidence.LAST_USED:
+                look = self._finish(present, lease)
+                if look.state is not State.DRAINING or look.drain is None:
+                    return look
+                present = look
+                refuse_if_used(present, Instant.read(self._ports.clock))
+            assert present.drain is not None
+            ended = replace(present, drain=replace(present.drain, result=DrainResult.FORCED))
+            self._ports.journal.save(lease, ended)
+            return self._finish(ended, lease)
+
+    def roll_back(self, rotation: Rotation, reason: str) -> Rotation:
+        """Promotes the outgoing token again and gives the rotation up. Raises Refused once it is retired."""
+        policy = self._ports.from_snapshot(rotation.snapshot)
+        with self._leasing.lease(policy.projects) as lease:
+            present = self._ports.journal.rotation(rotation.id)
+            if present is None or not present.unfinished or past_no_return(present):
+                raise Refused(
+                    f"Rotation {rotation.id} cannot be taken back: its outgoing token is dead, or about to be",
+                    then="Nothing was changed",
+                    remedy=f"`rotator rotate {policy.name}` makes another token",
+                )
+            given_up = replace(
+                present,
+                abandoned=f"Rolled back by a person{f': {reason}' if reason else ''}.",
+                step=ROLLBACK.name,
+            )
+            self._ports.journal.save(lease, given_up)
+            return self._finish(given_up, lease)
+
+    def _still_draining(self, rotation: Rotation) -> Rotation:
+        present = self._ports.journal.rotation(rotation.id)
+        if present is None or present.drain is None or present.step not in DRAINS:
+            raise Refused(
+                f"Rotation {rotation.id} does not drain any more",
+                then="Nothing was changed",
+                remedy=f"`rotator status {rotation.policy}` says where it stands",
+            )
+        return present
 
     def sync(self, policy: Policy, trigger: Trigger, reason: str, *, adopt: bool = False) -> Synced:
         """Brings destinations that differ into line with the authoritative one, as `engine.sync` tells; never
@@ -124,7 +214,7 @@ class Runner:
                 )
             begun = self._begin(policy, trigger, reason)
             carrier = replace(begun, id=f"sync-{begun.id}", step="")
-            return sync(self._ports, self._context(carrier, policy, lease), adopt=adopt)
+            return sync(self._ports, self._carrier.context(carrier, policy, lease), adopt=adopt)
 
     def _check_hold(self, name: str, trigger: Trigger) -> None:
         hold = self._ports.journal.holds().get(name)
@@ -151,24 +241,25 @@ class Runner:
             snapshot=policy.snapshot,
             actor=self._holder.label,
             reason=reason,
-            step=steps_of(policy.strategy)[0].name,
+            step=steps_of(policy)[0].name,
+            form=policy.form,
         )
 
     def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
-        ours = rotation.new_fingerprint if rotation.minted else None
+        ours = rotation.new_fingerprint if rotation.minted and not overlaps(rotation) else None
         if ours and any(other.minted and other.old_fingerprint == ours for other in recent):
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
-        step = rotation.step if past_no_return(rotation) else steps_of(rotation.strategy)[0].name
+        step = rotation.step if changed(rotation) else steps_of(rotation)[0].name
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )
-        return self._carry(rotation, policy, lease, resumed=True)
+        return self._carrier.carry(rotation, policy, lease, resumed=True)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
         """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be
@@ -211,160 +302,38 @@ class Runner:
             and self._ports.from_snapshot(tried.snapshot).destinations != policy.destinations
         )
 
-    def _carry(self, rotation: Rotation, policy: Policy, lease: Lease, *, resumed: bool = False) -> Rotation:
-        context = self._context(rotation, policy, lease)
-        context.ledger.forgiving = resumed and past_no_return(rotation)
-        try:
-            context.save()
-            context.audit(
-                "rotation.resume" if resumed else "rotation.start",
-                step=rotation.step,
-                reason=rotation.reason,
-                strategy=rotation.strategy,
-                destinations=list(context.destinations),
+    # what was seen from outside
+
+    def note_canary(self, rotation: Rotation, count: CanaryCount) -> Rotation:
+        """Adds to a rotation's record what a canary saw while it ran; an earlier flight's count is kept in it.
+
+        Returns the rotation as it was handed in, with the sum. Raises Busy, JournalUnavailable,
+        AuditUnavailable, Interrupted.
+        """
+        policy = self._ports.from_snapshot(rotation.snapshot)
+        with self._leasing.lease(policy.projects) as lease:
+            # Somebody may have gone on with it since: only this one field is ours.
+            present = self._ports.journal.rotation(rotation.id) or rotation
+            total = _together(present.canary, count)
+            self._ports.journal.save(lease, replace(present, canary=total))
+            self._ports.audit.record(
+                AuditEvent(
+                    "rotation.canary",
+                    policy=rotation.policy,
+                    project=rotation.project,
+                    rotation=rotation.id,
+                    trigger=rotation.trigger.value,
+                    data=asdict(count),
+                )
             )
-            while self._one_step(context):
-                pass
-        except Interrupted as error:
-            self._interrupted(context, error)
-        except LeaseLost as error:
-            # The record is somebody else's now: nothing may be written down by us.
-            context.change(message=str(error), exit_code=error.exit_code)
-            context.say(str(error))
-            self._audit_leftovers(context)
-            return context.rotation
-        except RotatorError as error:
-            self._rest(context, error)
-        except Exception as error:
-            log.exception("unexpected error in rotation %s", rotation.id)
-            self._rest(context, unexpected(error))
-        self._write_leftovers(context)
-        return context.rotation
+        return replace(rotation, canary=total)
 
-    def _context(self, rotation: Rotation, policy: Policy, lease: Lease) -> Context:
-        destinations: dict[str, Destination] = {
-            spec.ref: self._ports.destination(spec) for spec in policy.destinations
-        }
-        return Context(
-            policy=policy,
-            rotation=rotation,
-            provider=self._ports.provider,
-            destinations=destinations,
-            verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
-            limiter=self._ports.limiter,
-            fingerprints=self._ports.fingerprints,
-            ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock),
-            clock=self._ports.clock,
-            timings=self._timings,
-            stop=self._stop,
-            observer=self._observer,
-        )
 
-    def _one_step(self, context: Context) -> bool:
-        """False when the rotation rests: closing may leave a step for a later command to take up."""
-        context.stop.check()
-        context.ledger.check_lease()
-        name = context.rotation.step
-        started, began = context.clock.now(), context.clock.boot()
-        strategy = context.rotation.strategy
-
-        def record(outcome: StepOutcome, detail: str) -> None:
-            step = StepRecord(name, started, round(context.clock.boot() - began, 3), outcome, detail)
-            context.change(steps=(*context.rotation.steps, step))
-
-        try:
-            result: StepResult = STEPS[name](context)
-        except LeaseLost:
-            raise
-        except RotatorError as error:
-            unclear = isinstance(error, Interrupted) or error.code == "unclear"
-            record(StepOutcome.UNCLEAR if unclear else StepOutcome.FAILED, error.happened)
-            raise
-        record(result.outcome, result.detail)
-        if name == CLOSE.name:
-            context.save()
-            context.say(context.rotation.message or context.rotation.state)
-            return False
-        context.save(step=result.go_to or step_after(strategy, name))
-        if result.go_to == PREFLIGHT.name:
-            # It turned out that nothing was changed, so a hold counts again.
-            self._check_hold(context.policy.name, context.rotation.trigger)
-        return True
-
-    def _interrupted(self, context: Context, error: Interrupted) -> None:
-        context.ledger.forgiving = True
-        context.change(message=str(error), exit_code=exit_code_of(error))
-        if token_known_dead(context.rotation):
-            context.ledger.attend(
-                context.rotation,
-                "token-dead",
-                "Stopped by a signal after the old token died and before a new one was stored",
-                "Readers hold a dead token; `rotator run` mints again",
-            )
-        context.audit("rotation.interrupt", step=context.rotation.step, signal=error.signal_number)
-        context.save()
-        context.say(str(error))
-
-    def _rest(self, context: Context, error: RotatorError) -> None:
-        """Ends the rotation for now: given up where nothing was changed, kept open where something was."""
-        rotation = context.rotation
-        context.ledger.forgiving = True
-        forward_only = past_no_return(rotation)
-        code = error.code
-        error = in_view_of(rotation, error)
-        attention = attention_of(error, rotation)
-        if attention is not None:
-            state = State.NEEDS_ATTENTION
-        elif isinstance(error, Refused | InvalidInput):
-            state = State.REFUSED
-        else:
-            state = State.FAILED
-        context.change(
-            state=state,
-            step=rotation.step if forward_only else "",
-            finished_at=context.clock.now(),
-            message=" ".join([*context.notes, str(error)]),
-            exit_code=4 if attention else exit_code_of(error),
-        )
-        if attention is not None:
-            context.ledger.attend(
-                context.rotation,
-                attention,
-                error.happened,
-                sentences(error.then, error.remedy),
-            )
-        context.audit("rotation.rest", state=state, step=rotation.step, error=code, message=str(error))
-        context.save()
-        context.say(str(error))
-
-    def _audit_leftovers(self, context: Context) -> None:
-        """What the audit log did not take, when the journal is not ours to write any more."""
-        try:
-            context.ledger.flush_audit()
-        except AuditUnavailable as error:
-            log.warning("audit not written: %s", error)
-            for event, at in context.ledger.spooled():
-                self._unwritten(event, at)
-
-    def _write_leftovers(self, context: Context) -> None:
-        """What could not be written down is tried once more, then said out loud."""
-        missing = context.ledger.unwritten()
-        if not missing:
-            return
-        for event, at in context.ledger.spooled():
-            self._unwritten(event, at)
-        message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
-        if past_no_return(context.rotation):
-            context.change(
-                state=State.NEEDS_ATTENTION,
-                exit_code=4,
-                step=context.rotation.step or CLOSE.name,
-                message=f"{context.rotation.message} {message}".strip(),
-            )
-            try:
-                # The record before the attention, which would stand for ever without a step to clear it.
-                context.ledger.save(context.rotation)
-                context.attend("audit", message, "Free space or permissions for it, then `rotator run`")
-            except RotatorError as error:
-                log.warning("not journaled: %s", error)
-        self._observer(Progress(context.policy.name, context.rotation.id, context.rotation.step, message))
+def _together(former: CanaryCount | None, count: CanaryCount) -> CanaryCount:
+    if former is None:
+        return count
+    return CanaryCount(
+        attempts=former.attempts + count.attempts,
+        failures=former.failures + count.failures,
+        longest_gap=max(former.longest_gap, count.longest_gap),
+    )

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rotator.errors import Refused
-from rotator.model import Rotation, Strategy
+from rotator.model import Form, Policy, Rotation
 
 
 @dataclass(frozen=True)
@@ -20,42 +19,137 @@ class Step:
     does: str
     """For people, in `plan`."""
     mints: int = 0
-    """Calls of rotate-token that it takes, of which the provider allows few a minute."""
+    """Calls of rotate-token that the step makes when nothing goes wrong."""
 
 
 PREFLIGHT: Final = Step("preflight", reversible=True, does="prove that everything after it can succeed")
 MINT_PUBLISH: Final = Step(
     "mint+publish", reversible=False, does="mint; the old token dies; write the new one at once", mints=1
 )
+MINT_STAGE: Final = Step(
+    "mint+stage", reversible=True, does="mint in the idle project; stage where readers do not look", mints=1
+)
+REPLACE_STAGE: Final = Step(
+    "mint+stage",
+    reversible=False,
+    does="mint; the project's former token dies, which nobody uses; stage the new one",
+    mints=1,
+)
+TAKE_STAGE: Final = Step("take+stage", reversible=True, does="stage the token that a person made")
+VERIFY_STAGED: Final = Step("verify-staged", reversible=True, does="use the staged token as consumers will")
+BRIDGE: Final = Step("promote-bridge", reversible=True, does="make the bridge token the current one")
+VERIFY_BRIDGE: Final = Step("verify-bridge", reversible=True, does="use the bridge token as consumers do")
+PROMOTE: Final = Step("promote", reversible=True, does="make the staged token the current one")
 VERIFY: Final = Step("verify", reversible=True, does="use the new token as consumers do")
+DRAIN: Final = Step("drain", reversible=True, does="wait until the outgoing token is not used any more")
+DRAIN_BRIDGE: Final = Step("drain-bridge", reversible=True, does="wait until consumers have left the bridge")
+RETIRE: Final = Step(
+    "retire", reversible=False, does="rotate-token on the outgoing project; its token dies", mints=1
+)
+REVOKE: Final = Step(
+    "revoke", reversible=False, does="a person revokes the outgoing token; watch until it is dead"
+)
 PROVE_DEAD: Final = Step("prove-dead", reversible=True, does="present the old token and be refused")
 CLOSE: Final = Step("close", reversible=True, does="measure, record, give the lease back")
 
-_STEPS: Final[Mapping[Strategy, tuple[Step, ...]]] = {
-    Strategy.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, VERIFY, PROVE_DEAD, CLOSE),
+ROLLBACK: Final = Step("rollback", reversible=True, does="make the outgoing token the current one again")
+DISCARD: Final = Step("discard", reversible=True, does="remove what was staged and kill the token in it")
+
+DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name})
+"""Steps that are looked at again and again."""
+
+_STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
+    Form.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, VERIFY, PROVE_DEAD, CLOSE),
+    Form.STANDBY: (
+        PREFLIGHT,
+        MINT_STAGE,
+        VERIFY_STAGED,
+        PROMOTE,
+        VERIFY,
+        DRAIN,
+        RETIRE,
+        PROVE_DEAD,
+        CLOSE,
+    ),
+    Form.BRIDGE: (
+        PREFLIGHT,
+        BRIDGE,
+        VERIFY_BRIDGE,
+        DRAIN,
+        REPLACE_STAGE,
+        PROVE_DEAD,
+        VERIFY_STAGED,
+        PROMOTE,
+        VERIFY,
+        DRAIN_BRIDGE,
+        CLOSE,
+    ),
+    Form.ASSISTED: (
+        PREFLIGHT,
+        TAKE_STAGE,
+        VERIFY_STAGED,
+        PROMOTE,
+        VERIFY,
+        DRAIN,
+        REVOKE,
+        PROVE_DEAD,
+        CLOSE,
+    ),
 }
+_ABANDONING: Final = (ROLLBACK, DISCARD, CLOSE)
+"""What a rotation that is given up goes through instead of the rest of its list."""
 
 
-def steps_of(strategy: Strategy) -> tuple[Step, ...]:
-    """The strategy's steps in order. Raises Refused for one that this version cannot carry out."""
-    try:
-        return _STEPS[strategy]
-    except KeyError:
-        able = ", ".join(sorted(_STEPS))
-        raise Refused(
-            f"The strategy {strategy} is not carried out by this version of rotator",
-            then="Nothing was changed",
-            remedy=f"Strategies it carries out: {able}",
-        ) from None
+def steps_of(subject: Policy | Rotation) -> tuple[Step, ...]:
+    """The steps in order."""
+    return _STEPS[subject.form]
 
 
-def step_after(strategy: Strategy, name: str) -> str:
+def steps_left(rotation: Rotation) -> tuple[Step, ...]:
+    """The steps from the one to go on with; all of them where nothing was changed yet."""
+    steps = _ABANDONING if rotation.abandoned else steps_of(rotation)
+    if not changed(rotation):
+        return steps
+    return steps[[step.name for step in steps].index(rotation.step) :]
+
+
+def step_after(rotation: Rotation, name: str) -> str:
     """The name of the step that follows; empty after the last."""
-    names = [step.name for step in steps_of(strategy)]
+    steps = _ABANDONING if rotation.abandoned else steps_of(rotation)
+    names = [step.name for step in steps]
     place = names.index(name) + 1
     return names[place] if place < len(names) else ""
 
 
+def overlaps(subject: Policy | Rotation) -> bool:
+    """Whether old and new token live side by side for a while."""
+    return subject.form is not Form.IN_PLACE
+
+
+def changed(rotation: Rotation) -> bool:
+    """Whether something was changed that a later command has to finish or to undo."""
+    if not overlaps(rotation):
+        return past_no_return(rotation)
+    begun = rotation.step not in (PREFLIGHT.name, MINT_STAGE.name if rotation.form is Form.STANDBY else "")
+    return begun or rotation.intent is not None or rotation.minted
+
+
 def past_no_return(rotation: Rotation) -> bool:
-    """Whether a mint of this rotation may have been executed: from here on only forward."""
-    return rotation.intent is not None or rotation.minted
+    """Whether readers' old token may be dead by our doing: from here on only forward."""
+    if rotation.form in (Form.IN_PLACE, Form.BRIDGE):
+        return rotation.intent is not None or rotation.minted
+    return bool(rotation.retiring) and not rotation.abandoned
+
+
+def can_be_thrown_away(rotation: Rotation) -> bool:
+    """Whether giving up costs consumers nothing: whatever was done can be taken back, and nobody read it.
+
+    That nobody did is the record's word only; the rollback that comes first asks the world.
+    """
+    return (
+        overlaps(rotation)
+        and changed(rotation)
+        and not past_no_return(rotation)
+        and rotation.promoted is None
+        and not rotation.abandoned
+    )

@@ -1,22 +1,18 @@
-"""The steps after the point of no return, and the table that names every step's function.
+"""The steps after the point of no return that every strategy shares; those of `in-place` alone among them.
 
 A step first asks the world whether it is already done, so that running it again is free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
 
 from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
-from rotator.engine.mint import mint_and_publish
-from rotator.engine.preflight import preflight
-from rotator.engine.states import CLOSE, MINT_PUBLISH, PREFLIGHT, PROVE_DEAD, VERIFY
+from rotator.engine.states import CLOSE, MINT_PUBLISH, PROVE_DEAD, VERIFY, overlaps
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import DestinationState, Rotation, State, StepOutcome, Verified
+from rotator.model import Bounds, DestinationState, Rotation, State, StepOutcome, Verified
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict, Verifier
@@ -27,8 +23,8 @@ def verify(context: Context) -> StepResult:
 
     A failure is an alarm and never a rollback: what readers held before is dead.
     """
-    token = _served(context)
-    results = tuple(_verify_with(context, verifier, token) for verifier in context.verifiers)
+    token = served(context, context.rotation.new_fingerprint)
+    results = verify_with_all(context, token)
     context.save(verified=results)
     failed = [result for result in results if not result.ok]
     if _minted_after_us(context) or (failed and _killed_by_our_own(context, token)):
@@ -46,7 +42,12 @@ def verify(context: Context) -> StepResult:
     return StepResult(StepOutcome.FAILED, what)
 
 
-def _served(context: Context) -> Secret:
+def verify_with_all(context: Context, token: Secret) -> tuple[Verified, ...]:
+    """Each verifier's answer, after as many attempts as propagation may need."""
+    return tuple(_verify_with(context, verifier, token) for verifier in context.verifiers)
+
+
+def served(context: Context, fingerprint: str | None) -> Secret:
     """The token that readers get; must be the one this rotation published."""
     where = context.authoritative.describe()
     failure = f"{where} does not serve the new token"
@@ -58,7 +59,7 @@ def _served(context: Context) -> Secret:
                 raise
             failure = error.happened
             continue
-        if value is not None and context.fingerprints.of(value) == context.rotation.new_fingerprint:
+        if value is not None and context.fingerprints.of(value) == fingerprint:
             return value
         failure = f"{where} holds something else than the token that was just written"
     raise NeedsAttention(
@@ -79,7 +80,7 @@ def _verify_with(context: Context, verifier: Verifier, token: Secret) -> Verifie
     for number in context.attempts(context.timings.propagation):  # noqa: B007  # read after the loop
         attempt = verifier.verify(token, key=key)
         detail, ok = attempt.detail, attempt.verdict is Verdict.PASSED
-        if ok and attempt.project is not None and attempt.project != context.rotation.project:
+        if ok and attempt.project is not None and attempt.project != context.rotation.minting:
             ok, detail = False, f"the token belongs to project {attempt.project}"
             break
         if attempt.verdict in (Verdict.PASSED, Verdict.FAILED):
@@ -97,7 +98,7 @@ def _minted_after_us(context: Context) -> bool:
     """
     ours = context.rotation.generated_at_after
     try:
-        theirs = context.provider.project(context.rotation.project).token_generated_at
+        theirs = context.provider.project(context.rotation.minting).token_generated_at
     except Unreachable as error:
         context.say(f"could not read the project again: {error.happened}")
         return False
@@ -226,7 +227,7 @@ def _died(context: Context) -> KnownToken:
     assert fingerprint is not None
     return KnownToken(
         fingerprint=fingerprint,
-        project=context.rotation.project,
+        project=context.rotation.outgoing or context.rotation.project,
         policy=context.policy.name,
         rotation=None,
         origin="adopted",
@@ -260,7 +261,12 @@ def _recall(context: Context) -> Secret | None:
 def close(context: Context) -> StepResult:
     """States what was achieved and what was not. What is left to do names the step to take up again."""
     _remember_project(context)
+    if context.rotation.abandoned:
+        return _close_abandoned(context)
     left = _left_to_do(context)
+    if overlaps(context.rotation) and context.rotation.outage is None and context.rotation.old_fingerprint:
+        # No reader was without a living token: every destination served the new one before the old one died.
+        context.change(outage=Bounds(0.0, 0.0) if context.rotation.old_token_dead is not None else None)
     state = State.NEEDS_ATTENTION if context.ledger.raised else State.COMPLETED
     context.change(
         state=state,
@@ -276,10 +282,26 @@ def close(context: Context) -> StepResult:
     return StepResult(StepOutcome.DONE)
 
 
+def _close_abandoned(context: Context) -> StepResult:
+    """Nothing is left behind, and readers have what they had."""
+    context.change(
+        state=State.FAILED,
+        step="",
+        finished_at=context.clock.now(),
+        exit_code=1,
+        message=" ".join([context.rotation.abandoned, "Consumers keep the token they had.", *context.notes]),
+    )
+    context.ledger.settle(context.rotation)
+    context.audit("rotation.close", state=State.FAILED, abandoned=context.rotation.abandoned)
+    context.save()
+    return StepResult(StepOutcome.DONE)
+
+
 def _remember_project(context: Context) -> None:
     """Lets `status` and `plan` know the new token's age without asking the provider again."""
     try:
-        context.ledger.remember_project(context.provider.project(context.rotation.project))
+        for project in context.policy.projects:
+            context.ledger.remember_project(context.provider.project(project))
     except RotatorError as error:
         context.say(f"the project's metadata could not be read: {error.happened}")
 
@@ -318,12 +340,3 @@ def _verified(rotation: Rotation) -> bool:
 def _plain_outage(context: Context) -> dict[str, float] | None:
     outage = context.rotation.outage
     return {"min": outage.min, "max": outage.max} if outage else None
-
-
-STEPS: Final[Mapping[str, Callable[[Context], StepResult]]] = {
-    PREFLIGHT.name: preflight,
-    MINT_PUBLISH.name: mint_and_publish,
-    VERIFY.name: verify,
-    PROVE_DEAD.name: prove_dead,
-    CLOSE.name: close,
-}

@@ -16,7 +16,7 @@ from rotator.engine.ports import Ports
 from rotator.engine.publish import publish_follower
 from rotator.errors import NeedsAttention, Refused, RotatorError
 from rotator.journal.base import KnownToken
-from rotator.model import DestinationRecord, DestinationState, Policy, Synced
+from rotator.model import DestinationRecord, DestinationState, Form, Policy, Synced
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
@@ -93,7 +93,9 @@ def compare(ports: Ports, policy: Policy, *, adopt: bool = False) -> Agreement:
 
 def _emptied(ports: Ports, policy: Policy, reading: Reading) -> NeedsAttention | None:
     """An authoritative destination that lost the token which a finished rotation wrote there."""
-    if not any(one.minted and not one.unfinished for one in ports.journal.rotations(policy.name)):
+    if not any(
+        one.minted and not (one.unfinished or one.abandoned) for one in ports.journal.rotations(policy.name)
+    ):
         return None
     new = f"`rotator rotate {policy.name}` puts a new token into all destinations"
     if reading.content is Content.FOREIGN and not policy.authoritative.overwrite:
@@ -137,7 +139,7 @@ def _difference(
 
 
 def _is_newest(ports: Ports, policy: Policy, known: KnownToken) -> bool:
-    minted = (one for one in ports.journal.rotations(policy.name) if one.minted)
+    minted = (one for one in ports.journal.rotations(policy.name) if one.minted and not one.abandoned)
     return (newest := next(minted, None)) is not None and newest.new_fingerprint == known.fingerprint
 
 
@@ -168,7 +170,7 @@ def _problem(
             then="It was not written anywhere else",
             remedy="Find out who wrote it there; put the token of this policy's project back, or correct the policy",
         )
-    minted = [one for one in ports.journal.rotations(policy.name) if one.minted]
+    minted = [one for one in ports.journal.rotations(policy.name) if one.minted and not one.abandoned]
     by = next((one.id for one in minted if one.old_fingerprint == fingerprint), None)
     if by is not None:
         return NeedsAttention(
@@ -224,7 +226,9 @@ def sync(ports: Ports, context: Context, *, adopt: bool) -> Synced:
             then="Nothing was changed",
             remedy=f"`rotator rotate {policy.name}` issues one for all of them",
         )
-    _adopt(context, token)
+    if context.rotation.form is not Form.STANDBY:
+        # Of a pair nothing tells whose a token is that the journal does not know: that needs evidence.
+        _adopt(context, token)
     context.new = token
     context.change(new_fingerprint=context.fingerprints.of(token))
     context.audit(

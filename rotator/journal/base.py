@@ -10,7 +10,7 @@ Invariants, kept by every implementation:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -78,9 +78,19 @@ class KnownToken:
     policy: str
     rotation: str | None
     origin: str
-    """`minted`, `adopted` or `staged`."""
+    """`minted`, `staged` (handed in by a person), `adopted` (met in a destination) or `bridge`."""
     first_seen: datetime
     dead_since: datetime | None = None
+
+    def met_again(self, token: KnownToken) -> KnownToken:
+        """What is known after the same token was met once more: how it came about stays, and one that was seen
+        dead does not come back to life. Whose it is may be corrected where it was only met."""
+        corrected = self.origin == token.origin == "adopted"
+        return replace(
+            self,
+            project=token.project if corrected else self.project,
+            dead_since=self.dead_since or token.dead_since,
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ class Journal(Anchor, Protocol):
     # tokens
 
     def remember_token(self, lease: Lease, token: KnownToken) -> None:
-        """Adds a fingerprint, or updates `dead_since` of a known one."""
+        """Adds a fingerprint, or says of a known one what `KnownToken.met_again` tells."""
         ...
 
     def known_token(self, fingerprint: str) -> KnownToken | None: ...

@@ -176,9 +176,7 @@ class SqliteJournal:
                 "SELECT document FROM tokens WHERE fingerprint = ?", (token.fingerprint,)
             ).fetchone()
             if found is not None:
-                known = loads(KnownToken, found[0])
-                # A token that was seen dead does not come back to life by being met again.
-                token = replace(known, dead_since=token.dead_since or known.dead_since)
+                token = loads(KnownToken, found[0]).met_again(token)
             database.execute(
                 "INSERT INTO tokens (fingerprint, document) VALUES (?, ?)"
                 " ON CONFLICT (fingerprint) DO UPDATE SET document = excluded.document",

@@ -8,12 +8,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rotator.clock import rfc3339
-from rotator.engine.states import Step, past_no_return, steps_of
+from rotator.engine.sides import remembered_side
+from rotator.engine.states import (
+    MINT_PUBLISH,
+    MINT_STAGE,
+    Step,
+    changed,
+    overlaps,
+    past_no_return,
+    steps_left,
+    steps_of,
+)
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Decision, Policy, ProjectFacts, Rotation
+from rotator.operations.anchor import anchor_of
 from rotator.operations.forecast import WINDOW, Forecast, MintTimes, forecast, last_of
-from rotator.planner import Facts, anchor_from, decide, explain, most_overdue_first
+from rotator.planner import Facts, decide, explain, most_overdue_first
 from rotator.policies.schedule import NextCron
 
 ENDPOINT_GONE = "endpoint-gone"
@@ -29,7 +40,7 @@ class Planned:
     explanation: str
     """Where its date comes from, in one sentence with the dates in it."""
     steps: tuple[Step, ...]
-    """Those left to do. Empty for a strategy that this version does not carry out."""
+    """Those left to do."""
     mints: int
     """Calls of rotate-token that they take."""
     past_no_return: bool
@@ -140,7 +151,7 @@ def plan(
         for policy in policies
     ]
     for look in looks:
-        look.ask(facts, next_cron, now)
+        look.ask(journal, facts, next_cron, now)
     waiting = [look for look in looks if look.starts_now]
     if not asked_for:
         waiting = [
@@ -182,10 +193,13 @@ class _Look:
         self._steps: tuple[Step, ...] = ()
         self._error: RotatorError | None = None
 
-    def ask(self, facts: Callable[[str], ProjectFacts], next_cron: NextCron, now: datetime) -> None:
+    def ask(
+        self, journal: Journal, facts: Callable[[str], ProjectFacts], next_cron: NextCron, now: datetime
+    ) -> None:
         """Finds out what can be found out about it."""
         try:
-            anchor = anchor_from(facts(self.policy.project).token_generated_at)
+            told = facts(remembered_side(journal, self.policy))
+            anchor = anchor_of(journal, self.policy, told)
             self._steps = self._left_to_do()
             known = Facts(anchor, next_cron, held=self._held, unfinished=self.unfinished is not None)
             self.decision = decide(self.policy, known, now)
@@ -212,19 +226,23 @@ class _Look:
 
     @property
     def _goes_on(self) -> bool:
-        """Only the rest of a rotation is left, all of it past the point of no return."""
-        if self.unfinished is None or not past_no_return(self.unfinished):
+        """Only the rest of a rotation is left, which is joined and not begun anew."""
+        if self.unfinished is None:
             return False
+        if overlaps(self.unfinished):
+            return changed(self.unfinished)
         # `rotate` finishes one that has minted, and then does what it was asked for.
-        return not (self._asked_for and self.unfinished.minted)
+        return past_no_return(self.unfinished) and not (self._asked_for and self.unfinished.minted)
 
     def _left_to_do(self) -> tuple[Step, ...]:
         if self.unfinished is None or not self._goes_on:
-            return steps_of(self.policy.strategy)
-        steps = steps_of(self.unfinished.strategy)
-        left = steps[[step.name for step in steps].index(self.unfinished.step) :]
+            return steps_of(self.policy)
+        left = steps_left(self.unfinished)
+        if not self.unfinished.minted:
+            return left
         # What was minted is not minted again: of that step only the writing is left.
-        return tuple(replace(step, mints=0) for step in left) if self.unfinished.minted else left
+        mints = (MINT_PUBLISH.name, MINT_STAGE.name)
+        return tuple(replace(step, mints=0) if step.name in mints else step for step in left)
 
     def planned(self, journal: Journal, times: MintTimes, now: datetime) -> Planned:
         past = forecast(journal, self.policy)
@@ -240,7 +258,7 @@ class _Look:
             explanation=self._explanation,
             steps=self._steps,
             mints=_mints(self._steps),
-            past_no_return=self._goes_on,
+            past_no_return=self.unfinished is not None and self._goes_on and past_no_return(self.unfinished),
             forecast=past,
             starts_now=self.starts_now,
             starts_at=starts,

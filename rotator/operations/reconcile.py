@@ -9,7 +9,7 @@ from rotator.destinations.base import Content, Destination, Reading
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
 from rotator.engine.sync import Agreement, compare
-from rotator.errors import RotatorError, combine_exit_codes
+from rotator.errors import Refused, RotatorError, combine_exit_codes
 from rotator.model import Policy, Rotation, Synced, Trigger
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
@@ -62,6 +62,31 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
     else:
         action, why = _next(policy, found, alive)
     return Reconciliation(policy.name, tuple(found.facts), tuple(found.unknown), action, why, unfinished)
+
+
+def name_active(ports: Ports, runner: Runner, policy: Policy, project: str) -> None:
+    """A person says which project's token readers hold. Raises Refused where that cannot be so."""
+    if project not in policy.projects:
+        raise Refused(
+            f"{policy.name} does not name project {project}",
+            then="Nothing was written down",
+            remedy=f"Its projects are {' and '.join(policy.projects)}",
+        )
+    token = ports.destination(policy.authoritative).read().value_if_token
+    if token is None or ports.provider.ping(token) is PingAnswer.DEAD:
+        raise Refused(
+            "The authoritative destination holds no living token, so none of them is active",
+            then="Nothing was written down",
+            remedy=f"`rotator rotate {policy.name}` issues a new one",
+        )
+    known = ports.journal.known_token(ports.fingerprints.of(token))
+    if known is not None and known.origin == "minted" and known.project != project:
+        raise Refused(
+            f"The journal saw this token minted for project {known.project}",
+            then="Nothing was written down",
+            remedy="No word of a person is needed: leave --active out",
+        )
+    runner.adopt(policy, token, project)
 
 
 @dataclass(frozen=True)

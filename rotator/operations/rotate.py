@@ -10,14 +10,16 @@ from itertools import zip_longest
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import Unfinished, unfinished_of
 from rotator.engine.runner import Runner
+from rotator.engine.sides import remembered_side
 from rotator.engine.sync import Agreement
 from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
 from rotator.interrupt import Stop
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Synced, Trigger
+from rotator.model import Attention, Decision, Form, Policy, ProjectFacts, Rotation, State, Synced, Trigger
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
+from rotator.operations.anchor import anchor_of
 from rotator.operations.several import side_by_side
-from rotator.planner import NO_SCHEDULE, Facts, anchor_from, decide, most_overdue_first
+from rotator.planner import NO_SCHEDULE, Facts, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
 
 
@@ -37,6 +39,24 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         return combine_exit_codes(list(self.codes))
+
+
+def outcome_of(rotations: Iterable[Rotation]) -> Outcome:
+    """The outcome of rotations alone."""
+    rotations = tuple(rotations)
+    return Outcome(rotations, codes=tuple(one.exit_code for one in rotations))
+
+
+def with_rotations(outcome: Outcome, rotations: Iterable[Rotation], stopped: Interrupted | None) -> Outcome:
+    """The same outcome after its rotations went on; `stopped` where somebody interrupted that."""
+    rotations = tuple(rotations)
+    codes = [one.exit_code for one in rotations] + [exit_code_of(error) for _, error in outcome.errors]
+    return replace(
+        outcome,
+        rotations=rotations,
+        codes=tuple([*codes, exit_code_of(stopped)] if stopped else codes),
+        notes=(*outcome.notes, str(stopped)) if stopped else outcome.notes,
+    )
 
 
 @dataclass
@@ -205,6 +225,12 @@ def _gather_due(
                 f"`rotator rotate {policy.name}` asks it again."
             )
             gathered.codes.append(4)
+        elif one.decision.due and policy.form is Form.ASSISTED:
+            gathered.notes.append(
+                f"{policy.name}: due, and a person has to make its token in the Lettermint dashboard; "
+                f"`rotator stage {policy.name}` then takes it."
+            )
+            gathered.codes.append(4)
         elif one.decision.due:
             due.append((_Due(policy, one.decision, dead=one.found_dead), one.decision))
     return most_overdue_first(due), apart
@@ -228,7 +254,7 @@ def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _
         if agreement is None or not agreement.dead:
             outside.clear_if_alive(ports, policy)
         return _Seen(Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement)
-    facts = ports.provider.project(policy.project)
+    facts = ports.provider.project(remembered_side(ports.journal, policy))
     decision = _decide(ports, policy, facts, next_cron)
     if decision.due:
         _remember(ports, facts)
@@ -249,7 +275,7 @@ def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _
 
 
 def _decide(ports: Ports, policy: Policy, facts: ProjectFacts, next_cron: NextCron) -> Decision:
-    return decide(policy, Facts(anchor_from(facts.token_generated_at), next_cron), ports.clock.now())
+    return decide(policy, Facts(anchor_of(ports.journal, policy, facts), next_cron), ports.clock.now())
 
 
 def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Callable[[], list[Rotation]]:
@@ -259,7 +285,8 @@ def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Ca
         # Asked under the lease: another cron job may have found the same policy due, and been faster.
         if due.dead:
             return outside.is_dead(ports, policy) is True
-        return _decide(ports, policy, ports.provider.project(policy.project), next_cron).due
+        facts = ports.provider.project(remembered_side(ports.journal, policy))
+        return _decide(ports, policy, facts, next_cron).due
 
     return lambda: runner.rotate(policy, Trigger.SCHEDULE, due.decision.reason, wanted=still)
 

@@ -8,15 +8,17 @@ from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
+from rotator.engine.sides import remembered_side
 from rotator.engine.states import past_no_return
 from rotator.engine.sync import Agreement
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State, Strategy
+from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
+from rotator.operations.anchor import anchor_of
 from rotator.operations.several import side_by_side
-from rotator.planner import Facts, anchor_from, decide
+from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
 
@@ -37,12 +39,14 @@ def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, Rotator
 
 
 def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:
-    facts = ports.provider.project(policy.project)
+    told = {project: ports.provider.project(project) for project in policy.projects}
+    facts = told[remembered_side(ports.journal, policy)]
     agreement = agreement_of(ports, policy)
     if not ports.journal.unfinished(policy.project):
         _note_dead(ports, policy, facts, agreement)
     # Not before: `run` looks for a dead token where the time has moved from what is kept.
-    ports.journal.remember_project(facts, ports.clock.now())
+    for one in told.values():
+        ports.journal.remember_project(one, ports.clock.now())
     if agreement is None:
         return []
     note_agreement(ports, policy, agreement)
@@ -131,13 +135,14 @@ def _status(
     *,
     held: bool,
 ) -> PolicyStatus:
-    remembered = journal.project_facts(policy.project)
+    active = remembered_side(journal, policy)
+    remembered = journal.project_facts(active)
     decision: Decision | None = None
     generated: datetime | None = None
     reason = "the provider was not asked yet; `--refresh` asks it"
     if remembered is not None:
         try:
-            generated = anchor_from(remembered[0].token_generated_at)
+            generated = anchor_of(journal, policy, remembered[0])
             known = Facts(generated, next_cron, held=held, unfinished=unfinished is not None)
             decision = decide(policy, known, now)
             reason = decision.reason
@@ -147,7 +152,7 @@ def _status(
     return PolicyStatus(
         name=policy.name,
         project=policy.project,
-        active_project=policy.project if policy.strategy is Strategy.IN_PLACE else None,
+        active_project=active,
         strategy=policy.strategy.value,
         state=_state(decision, attention, unfinished, held=held),
         token_generated_at=generated,

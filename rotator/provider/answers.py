@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from rotator.http_client import Answer
-from rotator.model import ProjectFacts
+from rotator.model import ProjectFacts, ProjectSetup
 from rotator.provider.base import Minted, TeamFacts
 from rotator.secret import Secret, scrub
 
@@ -29,6 +29,9 @@ DEFAULT_WAIT: Final = 60.0
 
 LEAST_WAIT: Final = 1.0
 """Seconds after a 429, even if it says 0 or its window has just ended."""
+
+INBOUND: Final = "inbound"
+"""The type of a route that receives."""
 
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "cf-ray")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/=+-]{1,128}")
@@ -48,9 +51,9 @@ class RateNotice:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a list: the ids on it and the cursor of the next one."""
+    """One page of a list: its items, each with an id, and the cursor of the next one."""
 
-    ids: tuple[str, ...]
+    items: tuple[Mapping[str, Any], ...]
     next_cursor: str | None
 
 
@@ -196,16 +199,36 @@ def minted(answer: Answer) -> Minted | None:
 
 
 def page(answer: Answer) -> Page | None:
-    """One page of `GET /projects`; None when it is not readable as that."""
+    """One page of a list; None when it is not readable as that."""
     content = json_object(answer)
     items = None if content is None else content.get("data")
     if content is None or not isinstance(items, list):
         return None
-    ids = tuple(item["id"] for item in items if isinstance(item, dict) and isinstance(item.get("id"), str))
+    whole = [item for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
     cursor = content.get("next_cursor")
-    if len(ids) != len(items) or not (cursor is None or isinstance(cursor, str)):
+    if len(whole) != len(items) or not (cursor is None or isinstance(cursor, str)):
         return None
-    return Page(ids, cursor or None)
+    return Page(tuple(whole), cursor or None)
+
+
+def project_setup(
+    facts: ProjectFacts, *, routes: Sequence[Mapping[str, Any]], domains: Iterable[Mapping[str, Any]]
+) -> ProjectSetup:
+    """What consumers of a project feel. A route is known to them by its slug, a domain by its name. Nobody
+    sends through an inbound route, and its address stays in its project whichever token is current."""
+    default = next((_text(one, "slug") for one in routes if one.get("id") == facts.default_route), None)
+    return ProjectSetup(
+        id=facts.id,
+        smtp_enabled=facts.smtp_enabled,
+        delivery_mode=facts.delivery_mode,
+        default_route=default,
+        domains=_all(domains, "domain"),
+        routes=_all((one for one in routes if one.get("route_type") != INBOUND), "slug"),
+    )
+
+
+def _all(items: Iterable[Mapping[str, Any]], name: str) -> frozenset[str]:
+    return frozenset(value for one in items if (value := _text(one, name)))
 
 
 def _text(data: Mapping[str, Any], name: str) -> str | None:

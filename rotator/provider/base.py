@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from rotator.errors import Refused
-from rotator.model import ProjectFacts
+from rotator.model import ProjectFacts, ProjectSetup
 from rotator.secret import Secret
 
 
@@ -125,6 +125,10 @@ class Provider(Protocol):
         """
         ...
 
+    def setup(self, project_id: str) -> ProjectSetup:
+        """Reads what consumers of a project feel: settings, routes, domains. Raises as `project` does."""
+        ...
+
     def project_ids(self) -> Iterator[str]:
         """Every project the team token can see, all pages. Raises as `project` does."""
         ...
@@ -170,6 +174,71 @@ class Provider(Protocol):
     def can_read(self, collection: str) -> bool:
         """Whether the team token may read single items of `messages` or `routes`, by asking for one that
         cannot exist: 404 is for who may, 403 for who may not. Raises RateLimited, Unreachable."""
+        ...
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of a project that messages are sent through."""
+
+    id: str
+    name: str
+    slug: str
+    type: str
+    settings: Mapping[str, bool | str] = field(default_factory=dict)
+    """Those with a value that a write may name (`UpdateRouteSettingsData` of SDK 3.2.0)."""
+
+
+@dataclass(frozen=True)
+class ProjectDetails:
+    """Everything about a project that can be made alike in another one."""
+
+    facts: ProjectFacts
+    redacts: bool | None
+    """`redact_email_content`; None if the provider does not say."""
+    default_route: str | None
+    """Its slug."""
+    routes: tuple[Route, ...]
+    inbound: tuple[str, ...]
+    """Slugs of its inbound routes, each with an address of its own that no other route can have."""
+    domains: Mapping[str, str]
+    """The id of each of its sending domains, by name."""
+
+
+class Preparer(Protocol):
+    """The calls that make one project like another. None of them touches a token.
+
+    Reads raise as `Provider.project`. Writes take their slots of the limiter and wait for them; they raise
+    Interrupted before anything was sent, Refused (4xx), CredentialRejected, RateLimited, Unreachable, all
+    certainly not executed, or UnclearOutcome.
+    """
+
+    def details(self, project_id: str) -> ProjectDetails:
+        """Reads one project whole, each of its routes singly, because a list shows no settings."""
+        ...
+
+    def route_ids(self, project_id: str) -> Mapping[str, str]:
+        """The id of each route by its slug."""
+        ...
+
+    def projects_of(self, domain_id: str) -> tuple[str, ...]:
+        """Ids of every project that a sending domain is attached to."""
+        ...
+
+    def change_project(self, project_id: str, changes: Mapping[str, bool | str]) -> None:
+        """Changes what is named: smtp_enabled, redact_email_content, delivery_mode, default_route_id."""
+        ...
+
+    def create_route(self, project_id: str, route: Route) -> None:
+        """Makes a route of this name, slug, type and settings; the id is the provider's to give."""
+        ...
+
+    def change_route(self, route_id: str, settings: Mapping[str, bool | str]) -> None:
+        """Changes the settings named."""
+        ...
+
+    def attach_domain(self, domain_id: str, project_ids: tuple[str, ...]) -> None:
+        """Makes these the domain's projects: any other one loses it (Team API reference)."""
         ...
 
 

@@ -13,7 +13,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from rotator.clock import Clock
 from rotator.errors import (
@@ -36,7 +36,7 @@ from rotator.http_client import (
     check_header_value,
     is_header_safe,
 )
-from rotator.model import ProjectFacts
+from rotator.model import ProjectFacts, ProjectSetup
 from rotator.provider import answers, refusals
 from rotator.provider.base import (
     Greeting,
@@ -51,15 +51,13 @@ from rotator.provider.base import (
     invented_token,
 )
 from rotator.provider.credential import TeamCredential
+from rotator.provider.lists import every
 from rotator.secret import Secret
 
 log = logging.getLogger(__name__)
 
 LONGEST_SLOT_WAIT: Final = 30.0
 """Seconds a read waits for its slot; above that the caller hears RateLimited and may do other things."""
-PAGE_SIZE: Final = 100
-"""The largest the vendor's own CLI asks for."""
-MOST_PAGES: Final = 1000
 IDEMPOTENCY_KEY_LIMIT: Final = 255
 
 _PING_ANSWERS: Final = {200: PingAnswer.ALIVE, 401: PingAnswer.DEAD, 403: PingAnswer.FORBIDDEN}
@@ -103,35 +101,33 @@ class LettermintProvider:
     # Team API
 
     def project(self, project_id: str) -> ProjectFacts:
-        answer = self._read("project", f"/projects/{_path_id(project_id)}", f"project {project_id}")
+        answer = self._read("project", f"/projects/{path_id(project_id)}", f"project {project_id}")
         facts = answers.project_facts(answer)
         if facts is None:
             raise refusals.unreadable("project", answer)
         return facts
 
     def project_ids(self) -> Iterator[str]:
-        cursor: str | None = None
-        seen: set[str] = set()
-        while True:
-            query = {"page[size]": str(PAGE_SIZE)} | ({"page[cursor]": cursor} if cursor else {})
-            answer = self._read("projects", f"/projects?{urlencode(query)}", "the list of projects")
-            page = answers.page(answer)
-            if page is None:
-                raise refusals.unreadable("projects", answer)
-            yield from page.ids
-            cursor = page.next_cursor
-            if cursor is None:
-                return
-            if cursor in seen or len(seen) >= MOST_PAGES:
-                raise Unreachable(
-                    "Lettermint's list of projects goes round in circles or does not end",
-                    then="The rest of the list was not read",
-                    remedy="Try again later; report it to Lettermint if it stays.",
-                )
-            seen.add(cursor)
+        for item in every(self._read, "projects", "/projects", "the list of projects"):
+            yield str(item["id"])
+
+    def setup(self, project_id: str) -> ProjectSetup:
+        facts = self.project(project_id)
+        routes = f"/projects/{path_id(project_id)}/routes"
+        return answers.project_setup(
+            facts,
+            routes=list(every(self._read, "routes", routes, f"the routes of project {project_id}")),
+            domains=every(
+                self._read,
+                "domains",
+                "/domains",
+                f"the domains of project {project_id}",
+                {"filter[project]": project_id},
+            ),
+        )
 
     def rotate_token(self, project_id: str) -> Minted:
-        path = f"/projects/{_path_id(project_id)}/rotate-token"
+        path = f"/projects/{path_id(project_id)}/rotate-token"
         try:
             answer = self._team_call("rotate-token", "POST", path, kind="rotate")
         except NotSent as error:
@@ -255,7 +251,7 @@ class LettermintProvider:
         if item in ("", ".", ".."):
             return None
         try:
-            answer = self._read(call, f"/{collection}/{_path_id(item)}", f"{call} {item}")
+            answer = self._read(call, f"/{collection}/{path_id(item)}", f"{call} {item}")
         except (ProjectNotVisible, CredentialRejected):
             return None
         content = answers.unwrapped(answer)
@@ -272,7 +268,9 @@ class LettermintProvider:
             remedy="Use `strategy: assisted` with a token made in the Lettermint dashboard.",
         )
 
-    def _team_call(self, call: str, method: str, path: str, *, kind: str) -> Answer:
+    def _team_call(
+        self, call: str, method: str, path: str, *, kind: str, body: bytes | None = None
+    ) -> Answer:
         """One call with the team token, repeated once with another one if that was refused.
 
         A call that was refused (401, 403) was certainly not executed, so the repetition is safe even
@@ -283,7 +281,7 @@ class LettermintProvider:
         if kind == "read":
             self._wait_for_slot(call)
         ends = self._clock.boot() + self._call_timeout
-        answer = self._exchange(call, method, path, _team(token), kind=kind)
+        answer = self._exchange(call, method, path, _team(token), kind=kind, body=body)
         if answer.status not in (401, 403):
             return answer
         another = self._credential.reread(token)
@@ -291,7 +289,7 @@ class LettermintProvider:
         if another is None or left < self._call_timeout / 2:
             return answer
         log.info("the team token was refused and has been read again; %s is repeated", call)
-        return self._exchange(call, method, path, _team(another), kind=kind, timeout=left)
+        return self._exchange(call, method, path, _team(another), kind=kind, body=body, timeout=left)
 
     def _project_call(
         self,
@@ -304,9 +302,7 @@ class LettermintProvider:
         key: str = "",
     ) -> Answer:
         """One call with a project token. Raises Unreachable: both calls may be repeated."""
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if key:
-            headers["Idempotency-Key"] = key
+        headers = {"Idempotency-Key": key} if key else {}
         credential = Credential("x-lettermint-token", token)
         try:
             return self._exchange(call, method, path, credential, headers=headers, body=body)
@@ -326,11 +322,12 @@ class LettermintProvider:
         timeout: float | None = None,
     ) -> Answer:
         begun = self._clock.boot()
+        content = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = self._http.call(
                 method,
                 f"{self._base_url}{path}",
-                headers=headers or {},
+                headers={**content, **(headers or {})},
                 credential=credential,
                 body=body,
                 timeout=timeout,
@@ -392,7 +389,7 @@ def _team(token: Secret) -> Credential:
     return Credential("Authorization", token, "Bearer")
 
 
-def _path_id(value: str) -> str:
+def path_id(value: str) -> str:
     """An id as one segment of a path; raises InvalidInput for what would change the path (SDK 3.2.0)."""
     if value in ("", ".", ".."):
         raise InvalidInput(f"{value!r} is no Lettermint id", remedy="Give the project's id, a UUID.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from rotator.errors import (
     CredentialRejected,
@@ -16,6 +18,19 @@ from rotator.errors import (
 from rotator.http_client import Answer
 from rotator.provider import answers
 from rotator.provider.base import SendConflict, SendRejected
+
+ABILITIES: Final[Mapping[str, str]] = {
+    "routes": "read:routes",
+    "route": "read:routes",
+    "domains": "read:domains",
+    "domain": "read:domains",
+    "change-project": "write:projects",
+    "create-route": "write:routes",
+    "change-route": "write:routes",
+    "attach-domain": "write:domains",
+}
+"""What a call takes, where that is not one of the two below (table in the vendor's page on team tokens)."""
+_USUAL_ABILITIES: Final = "Reading needs its ability read:projects, rotating write:projects"
 
 
 def because(answer: Answer) -> str:
@@ -61,11 +76,12 @@ def team_refusal(call: str, answer: Answer, now: datetime, then: str) -> Rotator
             remedy="Put a valid team token into LETTERMINT_TEAM_TOKEN or the file it is read from.",
         )
     if answer.status == 403:
+        needed = ABILITIES.get(call)
+        needs = f"It needs its ability {needed}" if needed else _USUAL_ABILITIES
         return CredentialRejected(
             f"Lettermint does not allow {call} to this team token (403{because(answer)})",
             then=then,
-            remedy="Reading needs its ability read:projects, rotating write:projects; an IP restriction of "
-            "the token, or a proxy on the way, may also be the cause.",
+            remedy=f"{needs}; an IP restriction of the token, or a proxy on the way, may also be the cause.",
         )
     if answer.status == 429:
         return rate_limited(call, answer, now, then)

@@ -1,0 +1,283 @@
+"""Carries one rotation from step to step until it rests: journal, act, journal.
+
+The same code for every strategy, for a new rotation and for one that another process began.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from rotator.audit.base import AuditEvent
+from rotator.destinations.base import Destination
+from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
+from rotator.engine.ledger import Ledger
+from rotator.engine.overlap_verify import GivenUp
+from rotator.engine.ports import Ports
+from rotator.engine.resting import attention_of, in_view_of, token_known_dead, unexpected
+from rotator.engine.states import (
+    CLOSE,
+    DRAINS,
+    PREFLIGHT,
+    ROLLBACK,
+    can_be_thrown_away,
+    changed,
+    past_no_return,
+    step_after,
+)
+from rotator.engine.table import function_of
+from rotator.errors import (
+    AuditUnavailable,
+    Interrupted,
+    InvalidInput,
+    LeaseLost,
+    Refused,
+    RotatorError,
+    exit_code_of,
+    sentences,
+)
+from rotator.interrupt import Stop
+from rotator.journal.base import Lease
+from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Trigger
+from rotator.secret import Secret
+
+log = logging.getLogger(__name__)
+
+
+class Carrier:
+    """Carries rotations, one per call. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        timings: Timings,
+        stop: Stop,
+        observer: Observer,
+        unwritten: Callable[[AuditEvent, datetime], None],
+        check_hold: Callable[[str, Trigger], None],
+    ) -> None:
+        self._ports = ports
+        self._timings = timings
+        self._stop = stop
+        self._observer = observer
+        self._unwritten = unwritten
+        """Gets audit events that no log took, when the process would otherwise forget them."""
+        self._check_hold = check_hold
+
+    def carry(
+        self,
+        rotation: Rotation,
+        policy: Policy,
+        lease: Lease,
+        *,
+        resumed: bool = False,
+        token: Secret | None = None,
+    ) -> Rotation:
+        """Ends when the rotation rests, for whatever reason; never raises a RotatorError. The lease is held.
+        `token` is one that a person handed in."""
+        context = self.context(rotation, policy, lease)
+        context.new = token
+        context.ledger.forgiving = resumed and past_no_return(rotation)
+        try:
+            context.save()
+            context.audit(
+                "rotation.resume" if resumed else "rotation.start",
+                step=rotation.step,
+                reason=rotation.reason,
+                strategy=rotation.strategy,
+                destinations=list(context.destinations),
+            )
+            while self._one_step_or_back(context):
+                pass
+        except Interrupted as error:
+            self._interrupted(context, error)
+        except LeaseLost as error:
+            # The record is somebody else's now: nothing may be written down by us.
+            context.change(message=str(error), exit_code=error.exit_code)
+            context.say(str(error))
+            self._audit_leftovers(context)
+            return context.rotation
+        except RotatorError as error:
+            self._rest(context, error)
+        except Exception as error:
+            log.exception("unexpected error in rotation %s", rotation.id)
+            self._rest(context, unexpected(error))
+        self._write_leftovers(context)
+        return context.rotation
+
+    def context(self, rotation: Rotation, policy: Policy, lease: Lease) -> Context:
+        """What the steps of a rotation get to work with."""
+        destinations: dict[str, Destination] = {
+            spec.ref: self._ports.destination(spec) for spec in policy.destinations
+        }
+        return Context(
+            bridge=self._ports.destination(policy.standby_token) if policy.standby_token else None,
+            policy=policy,
+            rotation=rotation,
+            provider=self._ports.provider,
+            destinations=destinations,
+            verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
+            limiter=self._ports.limiter,
+            fingerprints=self._ports.fingerprints,
+            ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock),
+            clock=self._ports.clock,
+            timings=self._timings,
+            stop=self._stop,
+            observer=self._observer,
+        )
+
+    def _one_step_or_back(self, context: Context) -> bool:
+        """As `_one_step`; what fails while it can still be thrown away, or does not do, is undone."""
+        try:
+            return self._one_step(context)
+        except (Interrupted, LeaseLost):
+            raise
+        except RotatorError as error:
+            if not (can_be_thrown_away(context.rotation) or isinstance(error, GivenUp)):
+                raise
+            context.say(f"{error.happened}; undoing what was begun")
+            context.audit("rotation.abandon", step=context.rotation.step, error=error.code)
+            context.save(abandoned=str(error), step=ROLLBACK.name)
+            return True
+
+    def _one_step(self, context: Context) -> bool:
+        """False when the rotation rests: closing may leave a step for a later command to take up."""
+        context.stop.check()
+        context.ledger.check_lease()
+        name = context.rotation.step
+        started, began = context.clock.now(), context.clock.boot()
+
+        def record(outcome: StepOutcome, detail: str) -> None:
+            step = StepRecord(name, started, round(context.clock.boot() - began, 3), outcome, detail)
+            steps = context.rotation.steps
+            if steps and steps[-1].name == name and name in DRAINS:
+                # A drain is looked at every minute for days: one record that begins with the first look.
+                step = replace(
+                    step, at=steps[-1].at, seconds=round((started - steps[-1].at).total_seconds(), 3)
+                )
+                steps = steps[:-1]
+            context.change(steps=(*steps, step))
+
+        try:
+            result: StepResult = function_of(context.rotation.form, name)(context)
+        except LeaseLost:
+            raise
+        except RotatorError as error:
+            unclear = isinstance(error, Interrupted) or error.code == "unclear"
+            record(StepOutcome.UNCLEAR if unclear else StepOutcome.FAILED, error.happened)
+            raise
+        record(result.outcome, result.detail)
+        if name == CLOSE.name:
+            context.save()
+            context.say(context.rotation.message or context.rotation.state)
+            return False
+        if result.rest:
+            self._rest_here(context, result)
+            return False
+        context.save(step=result.go_to or step_after(context.rotation, name))
+        if result.go_to == PREFLIGHT.name:
+            # It turned out that nothing was changed, so a hold counts again.
+            self._check_hold(context.policy.name, context.rotation.trigger)
+        return True
+
+    def _rest_here(self, context: Context, result: StepResult) -> None:
+        """A drain that waits, or something that only a person or another look can end."""
+        raised = bool(context.ledger.raised)
+        context.change(
+            state=State.NEEDS_ATTENTION if raised else State.DRAINING,
+            step=result.go_to or context.rotation.step,
+            finished_at=context.clock.now() if raised else None,
+            exit_code=4 if raised else 0,
+            message=" ".join(context.notes) if raised else result.detail,
+        )
+        context.save()
+        context.say(result.detail)
+
+    def _interrupted(self, context: Context, error: Interrupted) -> None:
+        context.ledger.forgiving = True
+        context.change(message=str(error), exit_code=exit_code_of(error))
+        if token_known_dead(context.rotation):
+            context.ledger.attend(
+                context.rotation,
+                "token-dead",
+                "Stopped by a signal after the old token died and before a new one was stored",
+                "Readers hold a dead token; `rotator run` mints again",
+            )
+        context.audit("rotation.interrupt", step=context.rotation.step, signal=error.signal_number)
+        context.save()
+        context.say(str(error))
+
+    def _rest(self, context: Context, error: RotatorError) -> None:
+        """Ends the rotation for now: given up where nothing was changed, kept open where something was."""
+        rotation = context.rotation
+        context.ledger.forgiving = True
+        if rotation.step in DRAINS and error.retryable:
+            self._could_not_look(context, error)
+            return
+        forward_only = past_no_return(rotation)
+        code = error.code
+        error = in_view_of(rotation, error)
+        attention = attention_of(error, rotation)
+        if attention is not None:
+            state = State.NEEDS_ATTENTION
+        elif isinstance(error, Refused | InvalidInput):
+            state = State.REFUSED
+        else:
+            state = State.FAILED
+        context.change(
+            state=state,
+            step=rotation.step if forward_only or changed(rotation) else "",
+            finished_at=context.clock.now(),
+            message=" ".join([*context.notes, str(error)]),
+            exit_code=4 if attention else exit_code_of(error),
+        )
+        if attention is not None:
+            context.ledger.attend(
+                context.rotation,
+                attention,
+                error.happened,
+                sentences(error.then, error.remedy),
+            )
+        context.audit("rotation.rest", state=state, step=rotation.step, error=code, message=str(error))
+        context.save()
+        context.say(str(error))
+
+    def _could_not_look(self, context: Context, error: RotatorError) -> None:
+        """A drain waits anyway: what is away for now is no reason for an alarm."""
+        context.change(state=State.DRAINING, message=str(error), exit_code=exit_code_of(error))
+        context.save()
+        context.say(str(error))
+
+    def _audit_leftovers(self, context: Context) -> None:
+        """What the audit log did not take, when the journal is not ours to write any more."""
+        try:
+            context.ledger.flush_audit()
+        except AuditUnavailable as error:
+            log.warning("audit not written: %s", error)
+            for event, at in context.ledger.spooled():
+                self._unwritten(event, at)
+
+    def _write_leftovers(self, context: Context) -> None:
+        """What could not be written down is tried once more, then said out loud."""
+        missing = context.ledger.unwritten()
+        if not missing:
+            return
+        for event, at in context.ledger.spooled():
+            self._unwritten(event, at)
+        message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
+        if past_no_return(context.rotation):
+            context.change(
+                state=State.NEEDS_ATTENTION,
+                exit_code=4,
+                step=context.rotation.step or CLOSE.name,
+                message=f"{context.rotation.message} {message}".strip(),
+            )
+            try:
+                # The record before the attention, which would stand for ever without a step to clear it.
+                context.ledger.save(context.rotation)
+                context.attend("audit", message, "Free space or permissions for it, then `rotator run`")
+            except RotatorError as error:
+                log.warning("not journaled: %s", error)
+        self._observer(Progress(context.policy.name, context.rotation.id, context.rotation.step, message))

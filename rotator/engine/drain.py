@@ -1,0 +1,186 @@
+"""Drain: wait, on evidence, until the outgoing token is not used any more.
+
+A resting state. One look is short, and everything it has to remember is in the record, so that the next
+look may be another process's, after an upgrade, or a cron job's an hour later.
+Invariant: no call of ours uses the outgoing token between its last verification and its retirement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rotator.clock import Instant
+from rotator.engine.context import Context, StepResult
+from rotator.engine.states import DRAIN
+from rotator.errors import Refused, RotatorError
+from rotator.model import DrainEvidence, Draining, DrainResult, Form, Rotation, StepOutcome
+
+STUCK = "drain-stuck"
+
+
+def interval(draining: Draining | None) -> float:
+    """Seconds between two looks: a quarter of `quiet`, at least 1 and at most 60."""
+    quiet = draining.quiet_seconds if draining is not None else 60.0
+    return min(60.0, max(1.0, quiet / 4))
+
+
+def drain(context: Context) -> StepResult:
+    """One look. DONE when the outgoing token may be retired; else the rotation rests here."""
+    if context.rotation.outgoing is None and context.rotation.form is Form.STANDBY:
+        return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
+    kept = context.rotation.drain
+    # A later promote begins a drain of its own.
+    same = kept is not None and kept.since == context.rotation.promoted
+    draining = _looked(context, kept if kept is not None and same else _begun(context))
+    apart = _not_read_back(context)
+    if apart:
+        context.save(drain=draining)
+        context.attend(
+            "destination-behind",
+            f"The drain waits, because readers may still get the outgoing token: {apart}",
+            "Mend it, then `rotator run` goes on",
+        )
+        return StepResult(StepOutcome.FAILED, apart, rest=True)
+    context.ledger.settle(context.rotation, ("destination-behind",))
+    draining = replace(draining, result=_result(context, draining))
+    context.save(drain=draining)
+    if draining.result is DrainResult.WAITING:
+        return StepResult(StepOutcome.DONE, waiting_for(context, draining), rest=True)
+    if draining.result is DrainResult.MAX and context.policy.drain.on_max == "hold":
+        return _stuck(context, draining)
+    context.ledger.settle(context.rotation, (STUCK,))
+    context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
+    return StepResult(StepOutcome.DONE, _ended(draining))
+
+
+def _begun(context: Context) -> Draining:
+    policy = context.policy.drain
+    promoted = context.rotation.promoted
+    assert promoted is not None
+    # In one project several tokens share one `token_last_used_at`: it says nothing about one of them.
+    evidence = DrainEvidence.LAST_USED if context.rotation.form is Form.STANDBY else DrainEvidence.TIME
+    context.audit("drain.start", evidence=evidence, min=policy.min.total_seconds())
+    return Draining(
+        since=promoted,
+        evidence=evidence,
+        min_seconds=policy.min.total_seconds(),
+        quiet_seconds=policy.quiet.total_seconds(),
+        max_seconds=policy.max.total_seconds(),
+    )
+
+
+def _looked(context: Context, draining: Draining) -> Draining:
+    """The same drain with one more look at the provider's metadata."""
+    if draining.evidence is DrainEvidence.TIME:
+        return replace(draining, looked=context.instant())
+    assert context.rotation.outgoing is not None
+    facts = context.provider.project(context.rotation.outgoing)
+    now = context.instant()
+    first = draining.quiet_since is None
+    if first or facts.token_last_used_at != draining.last_used_at:
+        if not first:
+            context.say(
+                f"the outgoing token was used again, from {facts.token_last_used_ip or 'an unknown address'}"
+            )
+        return replace(
+            draining,
+            looked=now,
+            quiet_since=now,
+            last_used_at=facts.token_last_used_at,
+            last_used_ip=facts.token_last_used_ip,
+        )
+    return replace(draining, looked=now)
+
+
+def _not_read_back(context: Context) -> str:
+    """Why not every destination is known to serve the new token; empty when all do."""
+    wanted = context.rotation.new_fingerprint
+    if context.rotation.step == DRAIN.name and context.rotation.form is Form.BRIDGE:
+        wanted = context.rotation.bridge_fingerprint
+    apart = []
+    for destination in context.destinations.values():
+        try:
+            value = destination.read().value_if_token
+        except RotatorError as error:
+            apart.append(f"{destination.describe()}: {error.happened}")
+            continue
+        if value is None or context.fingerprints.of(value) != wanted:
+            apart.append(f"{destination.describe()} does not serve the token that was promoted")
+    return "; ".join(apart)
+
+
+def _result(context: Context, draining: Draining) -> DrainResult:
+    if draining.result is DrainResult.FORCED:
+        return draining.result
+    now = context.instant()
+    waited = draining.since.seconds_until(now)
+    if waited < draining.min_seconds:
+        return DrainResult.WAITING
+    if draining.evidence is DrainEvidence.TIME or quiet_for(draining, now) >= draining.quiet_seconds:
+        return DrainResult.QUIET
+    return DrainResult.MAX if waited >= draining.max_seconds else DrainResult.WAITING
+
+
+def quiet_for(draining: Draining, now: Instant) -> float:
+    """Seconds for which the outgoing token is known not to have been used, on our clock."""
+    return draining.quiet_since.seconds_until(now) if draining.quiet_since is not None else 0.0
+
+
+def refuse_if_used(rotation: Rotation, now: Instant) -> None:
+    """Raises Refused unless the outgoing token was not used for as long as the policy asks."""
+    draining = rotation.drain
+    if draining is None or quiet_for(draining, now) >= draining.quiet_seconds:
+        return
+    where = f" from {draining.last_used_ip}" if draining.last_used_ip else ""
+    raise Refused(
+        f"The outgoing token of {rotation.policy} was used at {draining.last_used_at or 'a time not told'}{where}, "
+        f"and is not known to be unused since {_span(draining.quiet_seconds)}",
+        then="It was not retired",
+        remedy=f"`rotator retire {rotation.policy} --force` retires it although it may be in use",
+    )
+
+
+def waiting_for(context: Context, draining: Draining) -> str:
+    """What a waiting drain still needs, in words."""
+    now = context.instant()
+    left = draining.min_seconds - draining.since.seconds_until(now)
+    parts = []
+    if left > 0:
+        parts.append(f"at least {_span(left)} more")
+    if draining.evidence is DrainEvidence.LAST_USED:
+        quiet = draining.quiet_seconds - quiet_for(draining, now)
+        if quiet > 0:
+            parts.append(f"the outgoing token unused for {_span(quiet)} more")
+    return "draining: " + " and ".join(parts or ["one more look"])
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=max(1, round(seconds))))
+
+
+def _stuck(context: Context, draining: Draining) -> StepResult:
+    where = draining.last_used_ip or "an address the provider does not tell"
+    message = (
+        f"The outgoing token is still in use after {_span(draining.max_seconds)}, last at "
+        f"{draining.last_used_at} from {where}"
+    )
+    context.attend(
+        STUCK,
+        message,
+        f"Find the consumer there and restart it; the next `rotator run` looks again. "
+        f"`rotator retire {context.policy.name} --force` ends it now, `rotator rollback {context.policy.name}` "
+        "goes back",
+    )
+    context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
+    return StepResult(StepOutcome.FAILED, message, rest=True)
+
+
+def _ended(draining: Draining) -> str:
+    if draining.result is DrainResult.FORCED:
+        return "ended by a person"
+    if draining.result is DrainResult.MAX:
+        return f"still used from {draining.last_used_ip}; retired at `max`, as the policy says"
+    if draining.evidence is DrainEvidence.TIME:
+        return "by time: the provider does not tell the use of this token apart from that of the project's others"
+    return "the outgoing token was not used any more"

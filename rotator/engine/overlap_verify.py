@@ -1,0 +1,101 @@
+"""Verification while old and new token live side by side: a failure is free, or is taken back."""
+
+from __future__ import annotations
+
+from rotator.engine.context import Context, StepResult
+from rotator.engine.promote import serve_everywhere
+from rotator.engine.states import REPLACE_STAGE
+from rotator.engine.steps import served, verify_with_all
+from rotator.errors import NeedsAttention, Refused
+from rotator.model import Form, StepOutcome
+from rotator.secret import Secret
+
+
+class GivenUp(Refused):
+    """The new token does not do, and what was begun is undone."""
+
+    code = "given-up"
+
+
+def verify_staged(context: Context) -> StepResult:
+    """Uses the token as it stands staged in the authoritative destination. Raises GivenUp."""
+    staged = context.authoritative.read_staged()
+    token = staged.value if staged is not None else None
+    if token is None or context.fingerprints.of(token) != context.rotation.new_fingerprint:
+        value = context.authoritative.read().value_if_token
+        if value is not None and context.fingerprints.of(value) == context.rotation.new_fingerprint:
+            return StepResult(StepOutcome.SKIPPED, "it is promoted already")
+        raise GivenUp(
+            f"{context.authoritative.describe()} does not hold the staged token any more",
+            then="It was not promoted",
+            remedy=f"`rotator rotate {context.policy.name}` begins anew",
+        )
+    failed = _failures(context, token)
+    if not failed:
+        return StepResult(StepOutcome.DONE)
+    if context.rotation.form is Form.BRIDGE:
+        return _again_from_the_bridge(context, failed)
+    raise GivenUp(
+        f"The staged token does not pass verification: {failed}",
+        then="It was not promoted",
+        remedy="Mend what the verifier complains about, then rotate again",
+    )
+
+
+def verify_current(context: Context) -> StepResult:
+    """Uses the promoted token where consumers read it. Raises GivenUp: the outgoing one is promoted again."""
+    token = served(context, context.rotation.new_fingerprint)
+    failed = _failures(context, token)
+    if not failed:
+        context.ledger.settle(context.rotation, ("verification-failed",))
+        return StepResult(StepOutcome.DONE)
+    if context.rotation.form is Form.BRIDGE:
+        return _again_from_the_bridge(context, failed)
+    raise GivenUp(
+        f"The promoted token does not pass verification: {failed}",
+        then="The outgoing one was promoted again",
+        remedy="Mend what the verifier complains about, then rotate again",
+    )
+
+
+def verify_bridge(context: Context) -> StepResult:
+    """Uses the bridge token where consumers read it. Raises GivenUp: nothing was minted yet."""
+    token = served(context, context.rotation.bridge_fingerprint)
+    failed = _failures(context, token)
+    if not failed:
+        return StepResult(StepOutcome.DONE)
+    raise GivenUp(
+        f"The bridge token does not pass verification: {failed}",
+        then="The former token was promoted again, and nothing was minted",
+        remedy="Make a new bridge token in the Lettermint dashboard and put it into its secret",
+    )
+
+
+def _failures(context: Context, token: Secret) -> str:
+    results = verify_with_all(context, token)
+    context.save(verified=results)
+    return "; ".join(f"{result.type}: {result.detail}" for result in results if not result.ok)
+
+
+def _again_from_the_bridge(context: Context, failed: str) -> StepResult:
+    """The project's former token is dead, the bridge lives: consumers go (back) to it, and the next look mints
+    again, which kills nothing that anybody uses."""
+    assert context.bridge is not None
+    bridge = context.bridge.read().value_if_token
+    if bridge is None:
+        raise NeedsAttention(
+            "verification-failed",
+            f"The new token does not pass verification ({failed}), and the bridge token is gone",
+            then="Readers hold the newest token there is",
+            remedy=f"`rotator verify {context.policy.name}` tries it again",
+        )
+    back = serve_everywhere(context, bridge)
+    if back.rest:
+        return back
+    context.attend(
+        "verification-failed",
+        f"The new token does not pass verification: {failed}. Consumers are on the bridge token",
+        "Mend what the verifier complains about; the next `rotator run` mints again",
+    )
+    context.save(minted=False, step=REPLACE_STAGE.name)
+    return StepResult(StepOutcome.FAILED, failed, go_to=REPLACE_STAGE.name, rest=True)

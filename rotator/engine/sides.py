@@ -1,0 +1,128 @@
+"""Which project's token is current, and which one is minted in: from evidence, never from memory alone.
+
+Evidence is the fingerprint of what the authoritative destination holds, where the journal knows it; else the
+identity proof: a test send whose message the provider shows to belong to a project. A wrong answer would kill
+the token that readers hold, so without evidence nothing is begun.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from rotator.engine.context import Context
+from rotator.engine.pair import check_pair
+from rotator.errors import NeedsAttention, Refused
+from rotator.journal.base import Journal
+from rotator.model import Form, Policy, Trigger
+from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
+
+BRIDGE_OLD: Final = timedelta(days=180)
+"""A bridge token can only be renewed by hand; older than this somebody is reminded to."""
+
+_LOOKED_BACK: Final = 20
+"""Rotations of a policy among which the last promote is looked for."""
+
+
+def choose_sides(context: Context, *, alive: bool) -> None:
+    """Names the incoming and the outgoing project of the rotation, and refuses what could not end well."""
+    form = context.rotation.form
+    project = context.rotation.project
+    if form is Form.IN_PLACE:
+        return
+    if form is Form.STANDBY:
+        _choose_of_pair(context, alive=alive)
+        return
+    context.change(incoming=project, outgoing=project if alive else None)
+    if form is Form.BRIDGE:
+        _check_bridge(context)
+
+
+def _choose_of_pair(context: Context, *, alive: bool) -> None:
+    main, standby = context.policy.project, context.policy.standby_project
+    assert standby is not None
+    if context.old is None or not alive:
+        # Nothing that readers hold could be killed: the first token comes from the main project.
+        context.change(incoming=main, outgoing=None)
+    else:
+        active = active_side(context, context.old)
+        context.ledger.settle(context.rotation, ("out-of-band",))
+        context.change(incoming=standby if active == main else main, outgoing=active)
+    check_pair(context)
+
+
+def active_side(context: Context, token: Secret) -> str:
+    """The project of the token that readers hold. Raises NeedsAttention where nothing shows it."""
+    known = context.ledger.known_project(context.fingerprints.of(token))
+    if known in context.policy.projects:
+        return str(known)
+    for verifier in context.verifiers:
+        attempt = verifier.verify(token, key=context.key("identity", token))
+        if attempt.project in context.policy.projects:
+            context.say(f"a test send shows that the current token belongs to project {attempt.project}")
+            return str(attempt.project)
+        if attempt.project is not None:
+            raise Refused(
+                f"The stored token belongs to project {attempt.project}, which this policy does not name",
+                then="Nothing was changed",
+                remedy="Correct `project`, `standby` or the destination in the policy",
+            )
+    raise NeedsAttention(
+        "out-of-band",
+        "Nothing shows which of the two projects the current token belongs to: the journal does not know it",
+        then="Nothing was changed, because minting in the wrong one would kill the token that readers hold",
+        remedy=f"Add a `send` verifier, with the abilities read:messages and read:routes, or say it: "
+        f"`rotator reconcile {context.policy.name} --active PROJECT`",
+    )
+
+
+def _check_bridge(context: Context) -> None:
+    assert context.bridge is not None
+    where = context.bridge.describe()
+    bridge = context.bridge.read().value_if_token
+    emergency = context.rotation.trigger is Trigger.EMERGENCY
+    if bridge is None or context.provider.ping(bridge) is PingAnswer.DEAD:
+        what = "holds no project token" if bridge is None else "holds a token that the provider refuses (401)"
+        if emergency:
+            context.notes.append(f"The bridge cannot cover the gap: {where} {what}.")
+            return
+        raise Refused(
+            f"The bridge cannot cover the gap: {where} {what}",
+            then="Nothing was changed",
+            remedy="Make a token in the Lettermint dashboard and put it there",
+        )
+    fingerprint = context.fingerprints.of(bridge)
+    known = context.ledger.known(fingerprint)
+    if bridge == context.old or (known is not None and known.origin == "minted"):
+        raise Refused(
+            f"{where} holds the very token that rotating would kill",
+            then="Nothing was changed, because it would not cover the gap",
+            remedy="Make another token in the Lettermint dashboard (New token) and put that one there",
+        )
+    context.change(bridge_fingerprint=fingerprint)
+    if known is None:
+        context.remember_token(bridge, context.rotation.project, "bridge")
+    elif context.clock.now() - known.first_seen > BRIDGE_OLD:
+        context.attend(
+            "bridge-old",
+            f"The bridge token in {where} is known for {(context.clock.now() - known.first_seen).days} days",
+            "Make a new one in the Lettermint dashboard, put it into the bridge's secret, revoke the old one",
+        )
+
+
+def remembered_side(journal: Journal, policy: Policy) -> str:
+    """The project whose token was current when we last looked: good enough for dates, never for acting."""
+    if policy.form is Form.STANDBY:
+        for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+            if one.promoted is not None and not one.abandoned and one.incoming in policy.projects:
+                return str(one.incoming)
+    return policy.project
+
+
+def last_promote(journal: Journal, policy: Policy) -> datetime | None:
+    """When a token that a person made was last promoted; what an `assisted` schedule counts from."""
+    for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+        if one.promoted is not None and not one.abandoned:
+            return one.promoted.wall
+    return None

@@ -1,0 +1,98 @@
+"""What people do to a rotation that drains: wait for it, end it, go back, hand a token in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from rotator.clock import Clock
+from rotator.engine.drain import interval
+from rotator.engine.runner import Runner
+from rotator.errors import Busy, Interrupted, JournalUnavailable, Refused, Unreachable
+from rotator.interrupt import Stop
+from rotator.journal.base import Journal
+from rotator.model import Form, Policy, Rotation, State
+from rotator.secret import Secret
+
+
+def open_rotation(journal: Journal, policy: Policy) -> Rotation | None:
+    """The unfinished rotation of a policy with an overlap."""
+    return next(
+        (one for one in journal.unfinished(policy.project) if one.policy == policy.name and one.promoted),
+        None,
+    )
+
+
+def waits(rotation: Rotation) -> bool:
+    """Whether looking again later may bring it on."""
+    return rotation.state is State.DRAINING and rotation.unfinished
+
+
+def wait(
+    runner: Runner,
+    clock: Clock,
+    stop: Stop,
+    rotations: Iterable[Rotation],
+    show: Callable[[Rotation], None],
+) -> tuple[list[Rotation], Interrupted | None]:
+    """Looks at draining rotations until none drains, or until somebody interrupts it, which is harmless."""
+    current = {rotation.id: rotation for rotation in rotations}
+    try:
+        while waiting := [one for one in current.values() if waits(one)]:
+            clock.wait(min(interval(one.drain) for one in waiting), stop.requested)
+            stop.check()
+            for one in waiting:
+                current[one.id] = _looked(runner, one)
+                show(current[one.id])
+    except Interrupted as error:
+        return list(current.values()), error
+    return list(current.values()), None
+
+
+def _looked(runner: Runner, rotation: Rotation) -> Rotation:
+    """The rotation after one more look; what cannot be looked at now is looked at later."""
+    try:
+        return runner.resume(rotation)
+    except (Busy, Unreachable, JournalUnavailable) as error:
+        return replace(rotation, message=error.happened)
+
+
+def retire(runner: Runner, journal: Journal, policy: Policy, *, force: bool) -> Rotation:
+    """Ends a drain now. Raises Refused where there is none, or the token is still in use and `force` is not
+    given; else as `Runner.resume`."""
+    rotation = open_rotation(journal, policy)
+    if rotation is None or rotation.drain is None:
+        raise Refused(
+            f"{policy.name} does not drain",
+            then="Nothing was changed",
+            remedy=f"`rotator status {policy.name}` says where it stands",
+        )
+    return runner.end_drain(rotation, force=force)
+
+
+def rollback(runner: Runner, journal: Journal, policy: Policy, reason: str) -> Rotation:
+    """Promotes the outgoing token again. Raises Refused where it is retired or nothing is open."""
+    rotation = open_rotation(journal, policy)
+    if rotation is None:
+        raise Refused(
+            f"{policy.name} has no outgoing token to go back to",
+            then="Nothing was changed",
+            remedy=f"`rotator history {policy.name}` shows its rotations; a retired token cannot come back",
+        )
+    return runner.roll_back(rotation, reason)
+
+
+def stage(runner: Runner, policy: Policy, token: Secret, reason: str) -> Rotation:
+    """Takes a token that a person made. Raises Refused for a policy of another strategy; else as `Runner.take`."""
+    must_be_assisted(policy)
+    return runner.take(policy, token, reason)
+
+
+def must_be_assisted(policy: Policy) -> None:
+    """Raises Refused for a policy that makes its tokens itself."""
+    if policy.form is not Form.ASSISTED:
+        raise Refused(
+            f"{policy.name} has the strategy {policy.strategy}, which makes its tokens itself",
+            then="Nothing was changed",
+            remedy=f"`rotator rotate {policy.name}` rotates it; `strategy: assisted` is for hand-made tokens",
+        )

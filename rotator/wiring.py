@@ -21,13 +21,14 @@ from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
 from rotator.destinations.base import Destination
 from rotator.engine.context import Observer, Timings
+from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
 from rotator.errors import InvalidInput, Refused
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal
 from rotator.model import DestinationSpec, Policy, VerifySpec
-from rotator.provider.base import Limiter, Provider
+from rotator.provider.base import Limiter, Preparer, Provider
 from rotator.secret import Fingerprinter, Secret, key_check
 from rotator.settings import Settings
 from rotator.verifiers.base import Verifier
@@ -231,6 +232,24 @@ class Wiring:
         self._closing.callback(provider.close)
         return provider
 
+    @cached_property
+    def preparer(self) -> Preparer:
+        """The provider with the calls that make a project like another. Asking it makes no journal."""
+        from rotator.provider.credential import TeamCredential  # noqa: PLC0415
+        from rotator.provider.limits import RateLimits  # noqa: PLC0415
+        from rotator.provider.preparing import LettermintPreparer  # noqa: PLC0415  # httpx
+
+        preparer = LettermintPreparer(
+            self.settings.api_url,
+            TeamCredential(self.settings.team_token.get),
+            RateLimits(self.journal_to_read, self.clock, rotate_limit=self.settings.rotate_limit),
+            self.clock,
+            stop=self.stop,
+            call_timeout=self.settings.call_timeout,
+        )
+        self._closing.callback(preparer.close)
+        return preparer
+
     def destination(self, spec: DestinationSpec) -> Destination:
         """The destination of a spec; one object per place, so that its client is shared."""
         with self._lock:
@@ -325,6 +344,11 @@ class Wiring:
             clock=self.clock,
             from_snapshot=from_snapshot,
         )
+
+    @cached_property
+    def leasing(self) -> Leasing:
+        """For work on a policy's projects that is no rotation."""
+        return Leasing(self.journal, self.holder, self.clock, self.stop, ttl=self.settings.lease)
 
     @cached_property
     def runner(self) -> Runner:

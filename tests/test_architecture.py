@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "provider": (*BASES, "http_client", "journal.base"),
     "destinations": BASES,
     "verifiers": (*BASES, "provider.base"),
+    "canary": (*BASES, "provider.base", "destinations.base", "verifiers.send"),
     "journal": (*BASES, "audit.base"),
     "audit": BASES,
     "simulator": BASES,
@@ -59,6 +60,7 @@ MAY_IMPORT = {
     "logs": BASES,
     "operations": (
         *BASES,
+        "canary",
         "views",
         "planner",
         "policies.schedule",

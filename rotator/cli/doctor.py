@@ -12,7 +12,7 @@ import typer
 from rotator.cli import pick, words
 from rotator.cli.output import say
 from rotator.cli.session import Session
-from rotator.errors import RotatorError
+from rotator.errors import InvalidInput, RotatorError
 
 if TYPE_CHECKING:
     from rotator.cli.inspection import Inspection
@@ -29,6 +29,17 @@ _TITLE = "this rotator"
 def doctor(
     session: Session,
     policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
+    prepare_standby: Annotated[
+        str | None,
+        typer.Option(
+            "--prepare-standby",
+            metavar="POLICY",
+            help="instead: make this policy's standby project like its main one; shows first what that takes",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="with --prepare-standby: do it without a question")
+    ] = False,
 ) -> int:
     """Try everything a rotation will need.
 
@@ -37,9 +48,14 @@ def doctor(
     its test message). Says who we are at each store, and for what is wrong the thing to change. Rotates
     nothing, and makes no journal.
 
+    --prepare-standby compares the two projects of a policy and, when asked, changes the standby one; exit 4
+    while something is left to do.
+
     Exit 0 if nothing failed; 2 if a setting, credential or permission is wrong, 6 if something could not be
     reached, 1 if something else would refuse a rotation, 3 if these differ; 4 if only attention stands.
     """
+    if prepare_standby is not None or yes:
+        return _prepare(session, policies, prepare_standby, yes=yes)
     from rotator.cli.inspection import Inspection  # noqa: PLC0415
     from rotator.operations.doctor.run import examine  # noqa: PLC0415
 
@@ -50,6 +66,24 @@ def doctor(
         report = examine(setup, inspection.parts())
     session.emit(report.view(), lambda: _table(report, [policy.name for policy in setup.policies]))
     return report.exit_code
+
+
+def _prepare(session: Session, others: Sequence[str] | None, policy: str | None, *, yes: bool) -> int:
+    if policy is None:
+        raise InvalidInput(
+            "--yes was given without --prepare-standby; the checks change nothing and ask nothing",
+            then="Nothing was done",
+            remedy="Leave it out, or name a policy with --prepare-standby",
+        )
+    if others:
+        raise InvalidInput(
+            f"--prepare-standby {policy} was given together with policies to check",
+            then="Nothing was done",
+            remedy="Give one of the two; --prepare-standby takes one policy",
+        )
+    from rotator.cli.prepare_standby import prepare  # noqa: PLC0415
+
+    return prepare(session, policy, yes=yes)
 
 
 def _setup(settings: Settings, inspection: Inspection, names: Sequence[str]) -> Setup:

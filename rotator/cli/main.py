@@ -19,9 +19,12 @@ from rotator.cli import (
     hold,
     plan,
     reconcile,
+    retire,
+    rollback,
     rotate,
     schema,
     signals,
+    stage,
     status,
     validate,
     verify,
@@ -77,10 +80,13 @@ def application() -> typer.Typer:
     verb(app, "plan")(plan.plan)
     verb(app, "run")(run_verb.run)
     verb(app, "rotate")(rotate.rotate)
+    verb(app, "stage")(stage.stage)
     verb(app, "status")(status.status)
     verb(app, "history")(history.history)
     verb(app, "verify")(verify.verify)
     verb(app, "reconcile")(reconcile.reconcile)
+    verb(app, "rollback")(rollback.rollback)
+    verb(app, "retire")(retire.retire)
     verb(app, "hold")(hold.hold)
     verb(app, "release")(hold.release)
     trail = typer.Typer(help="Check and search the audit trail.", no_args_is_help=True, rich_markup_mode=None)

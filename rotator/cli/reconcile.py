@@ -26,6 +26,10 @@ _QUESTIONS = {
 def reconcile(
     session: Session,
     policy: Annotated[str, typer.Argument(metavar="POLICY", hidden=True)],
+    active: Annotated[
+        str | None,
+        typer.Option("--active", metavar="PROJECT", help="say which project's token readers hold"),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do the safe next thing without a question")] = False,
 ) -> int:
     """Say what is true, and do the one safe next thing.
@@ -37,6 +41,9 @@ def reconcile(
     chosen = _chosen(wiring, policy)
     from rotator.operations import reconcile as operation  # noqa: PLC0415
 
+    if active is not None:
+        operation.name_active(wiring.ports, wiring.runner, chosen, active)
+        say(f"{chosen.name}: the token that readers hold is that of project {active}.")
     finding = operation.reconcile(wiring.ports, chosen)
     if not session.as_json:
         emit(_card(finding))

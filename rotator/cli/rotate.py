@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     from rotator.operations.plan import Plan
     from rotator.settings import Settings
     from rotator.wiring import Wiring
+
+_FATE: Final = {
+    "in-place": "dies at once, when the new one is minted; this cannot be undone",
+    "standby-project": "lives until the new one serves everywhere and it is not used any more",
+    "bridge-token": "dies once consumers stand on the bridge token; this cannot be undone",
+    "assisted": "a person makes the new one: `rotator stage` takes it",
+}
+"""Of the token that readers hold, by the form of the strategy."""
 
 
 def rotate(
@@ -32,9 +42,12 @@ def rotate(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")] = False,
-    no_wait: Annotated[  # noqa: ARG001  # a drain is what it would not wait for, and in-place has none
-        bool, typer.Option("--no-wait", help="return when a rotation rests in a drain (in-place has none)")
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="return when a rotation rests in its drain")
     ] = False,
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="N/s", help="send meanwhile as a consumer would; count")
+    ] = None,
 ) -> int:
     """Rotate policies now, due or not.
 
@@ -45,6 +58,7 @@ def rotate(
     chosen = _chosen(wiring.settings, wiring.policies, policies or [], label or [], everything=everything)
     from rotator.cli.plan import planned, show_plan  # noqa: PLC0415
 
+    rate = _rate(canary)
     if dry_run:
         return show_plan(session, planned(wiring, chosen, asked_for=True))
     if not yes:
@@ -53,19 +67,45 @@ def rotate(
         if not ask.confirmed("Rotate now?"):
             say("Nothing was changed.")
             return 1
-    return _carry_out(session, wiring, chosen, reason or wiring.settings.reason or "")
+    why = reason or wiring.settings.reason or ""
+    return _carry_out(session, wiring, chosen, why, wait=not no_wait, rate=rate)
 
 
-def _carry_out(session: Session, wiring: Wiring, chosen: Sequence[Policy], reason: str) -> int:
+def _rate(canary: str | None) -> float | None:
+    """Sends per second. Raises InvalidInput."""
+    if canary is None:
+        return None
+    from rotator.canary import parse_rate  # noqa: PLC0415
+
+    return parse_rate(canary)
+
+
+def _carry_out(
+    session: Session,
+    wiring: Wiring,
+    chosen: Sequence[Policy],
+    reason: str,
+    *,
+    wait: bool,
+    rate: float | None,
+) -> int:
     from rotator.cli.progress import watching  # noqa: PLC0415
     from rotator.cli.run import show  # noqa: PLC0415
+    from rotator.cli.waiting import waited  # noqa: PLC0415
     from rotator.model import Trigger  # noqa: PLC0415
     from rotator.operations import rotate as operation  # noqa: PLC0415
+    from rotator.operations.canaries import Canaries  # noqa: PLC0415
 
     runner = wiring.runner
     with watching() as watcher, signals.stopping(session.stop, watcher.tell):
         session.observer = watcher
-        outcome = operation.rotate(runner, chosen, Trigger.MANUAL, reason)
+        flock = Canaries(wiring.ports, chosen, rate, session.stop) if rate is not None else None
+        with flock or nullcontext():
+            outcome = operation.rotate(runner, chosen, Trigger.MANUAL, reason)
+            if wait:
+                outcome = waited(session, wiring, outcome)
+        if flock is not None:
+            outcome = replace(outcome, rotations=flock.noted(runner, outcome.rotations))
     return show(session, outcome, nothing="Nothing was rotated.")
 
 
@@ -117,7 +157,7 @@ def _explain(plan: Plan) -> None:
         say(f"    project      {one.policy.project}")
         for number, destination in enumerate(one.policy.destinations):
             say(f"    {'' if number else 'writes to':<11}  {destination.ref}")
-        say("    old token    dies at once, when the new one is minted; this cannot be undone")
+        say(f"    old token    {_FATE[one.policy.form]}")
         say(f"    outage       {tables.expected_outage(one)}")
         if one.error is not None:
             say(f"    warning      {one.error.happened}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -50,28 +49,15 @@ def test_all_problems_of_all_files_are_said_at_once(site: Site) -> None:
     assert files == {"a.yaml", "b.yaml", "c.yaml"}
 
 
-LATER: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
-    "strategy": (
-        {"strategy": "create-before-revoke", "standby": {"project": "16fd2706-8baf-433b-82eb-8c7fada847da"}},
-        ("create-before-revoke", "not carried out by this version"),
-        "in-place",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", LATER)
-def test_what_this_version_does_not_carry_out_is_refused(site: Site, case: str) -> None:
-    """A strategy of a later version: said before anything is called."""
-    more, words, remedy = LATER[case]
-    billing = site.add(**more)
-    expected = Expected(1, words, "Nothing was changed", remedy)
-    refused(site, billing, expected)
-    other = site.add("other")
+def test_pair_without_evidence_of_its_active_side_is_refused(site: Site) -> None:
+    """Nothing shows whose token the store holds: nothing is minted, and the words say what to do."""
+    standby, _ = site.simulator.add_project("standby", team=site.team_token)
+    billing = site.add(strategy="create-before-revoke", standby={"project": standby})
     with unchanged(billing):
-        ended = site.rotate("billing", "other")
-    assert ended.code == 3, ended.errors
-    assert other.mints == 1
-    assert other.serves_a_living_token
+        ended = site.rotate("billing")
+    assert ended.code == 4, ended.errors
+    assert "--active" in ended.errors + ended.output
+    assert billing.mints == 0
 
 
 def test_vault_without_its_settings(site: Site) -> None:

@@ -751,12 +751,6 @@ def test_a_name_that_no_policy_has(site: Site) -> None:
     assert "did you mean billing" in ended.errors
 
 
-def test_a_strategy_of_a_later_version(site: Site) -> None:
-    """What this version does not carry out is said, with what it does."""
-    site.add(strategy="assisted")
-    assert_found(examine(site), "strategy", code=1, hint=("in-place",))
-
-
 def test_files_that_a_policy_names(site: Site) -> None:
     """Keys of notifiers and consumers are read, and nobody is called."""
     key = site.folder / "slack"

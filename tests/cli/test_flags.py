@@ -79,7 +79,7 @@ def test_settings_that_are_wrong_are_told_at_once(rotator: Rotator) -> None:
     "arguments",
     [
         ("rotate", "--emergency", "--reason", "leak"),
-        ("rotate", "--canary", "1/s"),
+        ("retire", "billing", "--now"),
         ("staus",),
         ("hold",),
         ("status", "-o", "xml"),

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from rotator.engine.states import steps_of
 from rotator.errors import RateLimited, RotatorError, sentences
 from rotator.model import Policy, ProjectFacts, VerifySpec
 from rotator.operations.doctor.destinations import examine_destinations
+from rotator.operations.doctor.pair import examine_cover
 from rotator.operations.doctor.parts import Parts, Records
 from rotator.operations.doctor.provider import Reached
 from rotator.operations.doctor.report import ATTENTION, UNUSABLE, Findings
@@ -31,22 +31,15 @@ _UNREACHABLE: Final = 6
 
 def examine_policy(policy: Policy, parts: Parts, records: Records, reached: Reached, found: Findings) -> None:
     """Everything about one policy. Whatever fails is a finding; nothing stops the checks that can be done."""
-    _strategy(policy, found)
     unfinished = _standing(policy, records, found)
     facts = _project(policy, parts, reached, found)
     trail = Trail(parts.clock, records.audit, policy)
     token = examine_destinations(policy, parts, records, reached, trail, found, unfinished=unfinished)
+    examine_cover(policy, parts, records, reached, found, token=token, unfinished=unfinished)
     for spec in policy.verify:
         _verify(spec, policy, parts, records, reached, trail, found, facts=facts, token=token)
     for name, path in named_files(policy):
         _readable(name, path, found)
-
-
-def _strategy(policy: Policy, found: Findings) -> None:
-    try:
-        steps_of(policy.strategy)
-    except RotatorError as error:
-        found.error("strategy", error)
 
 
 def _standing(policy: Policy, records: Records, found: Findings) -> bool:

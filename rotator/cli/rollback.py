@@ -1,0 +1,35 @@
+"""`rotator rollback`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rotator.cli import pick, waiting
+from rotator.cli.session import Session
+
+
+def rollback(
+    session: Session,
+    policy: Annotated[str, typer.Argument(metavar="POLICY", hidden=True)],
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
+    ] = None,
+) -> int:
+    """Promote the outgoing token again.
+
+    Possible until it is retired. Ends the open rotation as failed (exit 1): readers get back the token
+    they had, and the one that was minted for the rotation dies.
+    """
+    wiring = session.wiring("team_token")
+    chosen = pick.one(wiring.policies, policy)
+    from rotator.operations import draining  # noqa: PLC0415
+
+    why = reason or wiring.settings.reason or ""
+    return waiting.carry_out(
+        session,
+        wiring,
+        lambda: [draining.rollback(wiring.runner, wiring.journal, chosen, why)],
+        wait=False,
+    )

@@ -1,0 +1,50 @@
+"""Carries out what rests in a drain, and waits through it where that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rotator.cli import signals
+from rotator.cli.output import say
+from rotator.cli.session import Session
+
+if TYPE_CHECKING:
+    from rotator.model import Rotation
+    from rotator.operations.rotate import Outcome
+    from rotator.wiring import Wiring
+
+
+def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]], *, wait: bool) -> int:
+    """Does it, shows the rotations, and gives the exit code."""
+    from rotator.cli.progress import watching  # noqa: PLC0415
+    from rotator.cli.run import show  # noqa: PLC0415
+    from rotator.operations.rotate import outcome_of  # noqa: PLC0415
+
+    with watching() as watcher, signals.stopping(session.stop, watcher.tell):
+        session.observer = watcher
+        outcome = outcome_of(act())
+        if wait:
+            outcome = waited(session, wiring, outcome)
+    return show(session, outcome, nothing="Nothing was changed.")
+
+
+def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
+    """The same when no rotation of it drains any more, or when somebody interrupts the waiting."""
+    from rotator.operations import draining  # noqa: PLC0415
+    from rotator.operations.rotate import with_rotations  # noqa: PLC0415
+
+    if not any(draining.waits(one) for one in outcome.rotations):
+        return outcome
+    say(
+        "Waiting for the drain. To stop waiting is harmless: `rotator run` goes on with it, "
+        "`rotator status` shows it."
+    )
+    rotations, interrupted = draining.wait(
+        wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
+    )
+    return with_rotations(outcome, rotations, interrupted)
+
+
+def _show(rotation: Rotation) -> None:
+    say(f"{rotation.policy}: {rotation.message or rotation.state}")

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rotator.clock import rfc3339
-from rotator.model import Attention, Bounds, DestinationRecord, Rotation, Synced
+from rotator.clock import Instant, parse_rfc3339, rfc3339
+from rotator.model import (
+    Attention,
+    Bounds,
+    CanaryCount,
+    DestinationRecord,
+    Draining,
+    Rotation,
+    Synced,
+)
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,8 @@ def rotation_view(rotation: Rotation) -> dict[str, Any]:
             for v in rotation.verified
         ],
         "old_token_dead": rotation.old_token_dead,
-        "drain": None,
-        "canary": None,
+        "drain": _drain(rotation.drain),
+        "canary": _canary(rotation.canary),
         "destinations": destinations_view(rotation.destinations),
         "steps": [
             {
@@ -137,3 +145,42 @@ def _bounds(bounds: Bounds | None) -> dict[str, float] | None:
     if bounds is None:
         return None
     return {"min": math.floor(bounds.min * 1000) / 1000, "max": math.ceil(bounds.max * 1000) / 1000}
+
+
+def _drain(draining: Draining | None) -> dict[str, Any] | None:
+    if draining is None:
+        return None
+    return {
+        "since": rfc3339(draining.since.wall),
+        "min_until": rfc3339(draining.since.plus(draining.min_seconds).wall),
+        "quiet_since": _instant(draining.quiet_since),
+        "max_until": rfc3339(draining.since.plus(draining.max_seconds).wall),
+        "last_used_at": _theirs(draining.last_used_at),
+        "last_used_ip": draining.last_used_ip,
+        "evidence": draining.evidence.value,
+        "result": draining.result.value,
+    }
+
+
+def _canary(count: CanaryCount | None) -> dict[str, Any] | None:
+    if count is None:
+        return None
+    return {
+        "attempts": count.attempts,
+        "failures": count.failures,
+        "longest_gap_seconds": math.ceil(count.longest_gap * 1000) / 1000,
+    }
+
+
+def _instant(moment: Instant | None) -> str | None:
+    return rfc3339(moment.wall) if moment else None
+
+
+def _theirs(text: str | None) -> str | None:
+    """A time of the provider's in our form; one that cannot be read as it was written."""
+    if text is None:
+        return None
+    try:
+        return rfc3339(parse_rfc3339(text))
+    except ValueError:
+        return text

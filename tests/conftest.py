@@ -34,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("long")
 
 
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether the big numbers were asked for."""
+    return bool(request.config.getoption("--long"))
+
+
 class FakeClock:
     """A clock that moves only when told to, or by the waits asked of it."""
 

@@ -21,12 +21,14 @@ class Sends:
 
     attempts: int
     failures: int
-    longest_gap: float
+    outage: float
     """From the last send that worked before a failure to the first that worked again; 0.0 without one."""
+    longest_gap: float
+    """Between two sends that worked, at most."""
 
 
 class Consumer:
-    """Sends until it is left. The longest gap is an upper bound of the outage it saw, at its resolution."""
+    """Sends until it is left."""
 
     def __init__(self, url: str, secret_file: Path, key: str, sender: str) -> None:
         self._url = urlsplit(url)
@@ -39,7 +41,8 @@ class Consumer:
         self._thread = threading.Thread(target=self._send_on, name="demo-consumer", daemon=True)
         self._attempts = 0
         self._failures = 0
-        self._longest = 0.0
+        self._outage = 0.0
+        self._longest_gap = 0.0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,7 +54,7 @@ class Consumer:
 
     @property
     def seen(self) -> Sends:
-        return Sends(self._attempts, self._failures, self._longest)
+        return Sends(self._attempts, self._failures, self._outage, self._longest_gap)
 
     def _send_on(self) -> None:
         connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port or 80, timeout=5)
@@ -61,8 +64,10 @@ class Consumer:
             self._attempts += 1
             if self._send(connection):
                 now = time.monotonic()
-                if failing and worked_at is not None:
-                    self._longest = max(self._longest, now - worked_at)
+                gap = now - worked_at if worked_at is not None else 0.0
+                self._longest_gap = max(self._longest_gap, gap)
+                if failing:
+                    self._outage = max(self._outage, gap)
                 failing, worked_at = False, now
             else:
                 self._failures += 1

@@ -1,4 +1,4 @@
-"""The demo's stage: a local Lettermint, a policy, a secret in a file, and `rotator` as a real process."""
+"""The demo's stage: a local Lettermint, policies, secrets in files, and `rotator` as a real process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from rotator.simulator.server import Simulator
 SENDER: Final = "orders@example.com"
 KEY: Final = "LETTERMINT_PROJECT_TOKEN"
 _OTHER: Final = "postgres://db.internal/orders"
+DRAIN_MIN: Final = 2
+"""Seconds; hours in earnest, because consumers keep what they read."""
 ROTATE_LIMIT: Final = 30
 """Of the local Lettermint, in any 60 s; the real one allows as few as 3."""
 _PATIENCE: Final = 90.0
@@ -37,20 +39,43 @@ class Ran:
         return rotations[-1]
 
 
+class SecretFile:
+    """A JSON file with another field before the token."""
+
+    def __init__(self, path: Path, first: Secret) -> None:
+        self.path = path
+        path.write_text(
+            json.dumps({"DATABASE_URL": _OTHER, KEY: first.reveal()}, indent=2) + "\n", encoding="utf-8"
+        )
+        path.chmod(0o600)
+
+    @property
+    def token(self) -> Secret:
+        """What readers get."""
+        return Secret(self._document[KEY])
+
+    @property
+    def other_field_untouched(self) -> bool:
+        return list(self._document) == ["DATABASE_URL", KEY] and self._document["DATABASE_URL"] == _OTHER
+
+    @property
+    def _document(self) -> dict[str, str]:
+        document: dict[str, str] = json.loads(self.path.read_text(encoding="utf-8"))
+        return document
+
+
 class Scene:
-    """Everything lives in `folder` and on loopback."""
+    """Everything lives in `folder` and on loopback. Two policies: `orders` rotates in place, `checkout` with
+    a standby project."""
 
     def __init__(self, folder: Path, simulator: Simulator) -> None:
         self.folder = folder
         self.simulator = simulator
-        made = simulator.furnish(1)
-        self.project, first = made.projects[0]
-        self.secret_file = folder / "orders.json"
-        self.secret_file.write_text(
-            json.dumps({"DATABASE_URL": _OTHER, KEY: first.reveal()}, indent=2) + "\n", encoding="utf-8"
-        )
-        self.secret_file.chmod(0o600)
-        self._write_policy()
+        made = simulator.furnish(3)
+        (self.project, first), (self.main, active), (self.standby, _) = made.projects
+        self.orders = SecretFile(folder / "orders.json", first)
+        self.checkout = SecretFile(folder / "checkout.json", active)
+        self._write_policies()
         package = Path(__file__).resolve().parents[2]
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._environment = {
@@ -67,24 +92,33 @@ class Scene:
             "ROTATOR_LOG_LEVEL": "error",
         }
 
-    def _write_policy(self) -> None:
+    def _write_policies(self) -> None:
         policies = self.folder / "policies"
         policies.mkdir()
-        (policies / "orders.yaml").write_text(
-            f"""\
+        in_place = f"project: {self.project}\n    strategy: in-place"
+        alternated = (
+            f"project: {self.main}\n    strategy: create-before-revoke\n"
+            f"    standby: {{project: {self.standby}}}\n"
+            f"    drain: {{min: {DRAIN_MIN}s, quiet: 1s, max: 1m}}"
+        )
+        for name, how, secret in (
+            ("orders", in_place, self.orders),
+            ("checkout", alternated, self.checkout),
+        ):
+            (policies / f"{name}.yaml").write_text(
+                f"""\
 policies:
-  - name: orders
-    project: {self.project}
-    strategy: in-place
+  - name: {name}
+    {how}
     schedule: {{every: 30d}}
     destinations:
-      - {{type: file, path: {json.dumps(str(self.secret_file))}, format: json, key: {KEY}}}
+      - {{type: file, path: {json.dumps(str(secret.path))}, format: json, key: {KEY}}}
     verify:
       - {{type: ping}}
       - {{type: send, from: {SENDER}}}
 """,
-            encoding="utf-8",
-        )
+                encoding="utf-8",
+            )
 
     # commands
 
@@ -122,15 +156,6 @@ policies:
         return [sys.executable, "-m", "rotator", *arguments, "-o", "json"]
 
     # the truth
-
-    @property
-    def stored(self) -> Secret:
-        return Secret(json.loads(self.secret_file.read_text(encoding="utf-8"))[KEY])
-
-    @property
-    def other_field_untouched(self) -> bool:
-        document = json.loads(self.secret_file.read_text(encoding="utf-8"))
-        return list(document) == ["DATABASE_URL", KEY] and document["DATABASE_URL"] == _OTHER
 
     @property
     def mints(self) -> int:

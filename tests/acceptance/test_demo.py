@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rotator.demo.scene import DRAIN_MIN
 from tests.crash.harness import ROOT
 
 OFFLINE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -52,6 +53,11 @@ def test_the_demo_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert len(measured) == 2
     assert all(float(low) <= float(high) for low, high in measured)
     assert re.search(r"the consumer saw \d+ of [1-9]\d* sends fail", ended.stdout)
+    assert re.search(r"\b0 of [1-9]\d* sends failed; longest gap between two: \d+\.\d{3} s", ended.stdout)
+    (overlap,) = re.findall(r"lived side by side for (\d+\.\d{3}) s", ended.stdout)
+    assert float(overlap) >= DRAIN_MIN
+    assert "retired on evidence: not used since 20" in ended.stdout
+    assert len(re.findall(r"^ {11}\S+Z  (?:orders|checkout) +completed ", ended.stdout, re.MULTILINE)) == 4
     assert [line for line in ended.stdout.splitlines() if len(line) > 80] == []
     assert "lm_" not in ended.stdout
     assert list(temporary.iterdir()) == []

@@ -1,0 +1,128 @@
+"""A program that sends mail the way an application does: the vendor's SDK, and a token kept for some seconds.
+
+    python -P consumer.py '{"url": …, "store": {"type": "aws-secrets-manager", …}, "cache": 2.0, "interval": 0.02}'
+
+It does nothing clever: no reading anew on 401, no second try. It says `sending` once its first message was
+accepted, goes on until standard input ends, and prints what it saw. Times are seconds of the boot clock,
+which all processes of a machine share. Tokens appear as digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lettermint
+
+KEY = "token"
+
+
+def now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+def aws_reader(store: dict[str, Any]) -> Callable[[], str]:
+    import boto3  # noqa: PLC0415  # a consumer of one store does not load the other's client
+
+    client = boto3.client("secretsmanager", region_name=store["region"])
+    return lambda: json.loads(client.get_secret_value(SecretId=store["secret_id"])["SecretString"])[KEY]
+
+
+def vault_reader(store: dict[str, Any]) -> Callable[[], str]:
+    import hvac  # noqa: PLC0415  # as above
+
+    kv = hvac.Client(url=os.environ["VAULT_ADDR"], token=os.environ["VAULT_TOKEN"]).secrets.kv.v2
+
+    def read() -> str:
+        found = kv.read_secret_version(
+            store["path"], mount_point=store["mount"], raise_on_deleted_version=True
+        )
+        return str(found["data"]["data"][KEY])
+
+    return read
+
+
+READERS = {"aws-secrets-manager": aws_reader, "vault-kv": vault_reader}
+
+
+class Consumer:
+    """One application. A token is used for at most `cache` seconds after it was asked for."""
+
+    def __init__(self, url: str, read: Callable[[], str], cache: float, sender: str) -> None:
+        self._url = url
+        self._read = read
+        self._cache = cache
+        self._mail: Any = {
+            "from": sender,
+            "to": ["ok@testing.lettermint.co"],
+            "subject": "Order 4711",
+            "text": "Thanks.",
+        }
+        self._mailer: lettermint.Lettermint | None = None
+        self._token = ""
+        self._asked = float("-inf")
+        self.reads: list[tuple[float, float, str]] = []
+        """When it asked, when it was answered, and for which token."""
+        self.sends: list[tuple[float, float, str, str]] = []
+        """When it was sent, when it was answered, with which token, and why it failed (empty: accepted)."""
+
+    def send(self) -> bool:
+        """One message, and whether it was accepted."""
+        failure, began = "", now()
+        try:
+            mailer = self._current()
+            began = now()
+            mailer.emails.send(self._mail)
+        except Exception as error:  # noqa: BLE001  # whatever it is, this application's mail was not sent
+            failure = type(error).__name__
+        self.sends.append((began, now(), digest(self._token), failure))
+        return not failure
+
+    def _current(self) -> lettermint.Lettermint:
+        asked = now()
+        if self._mailer is None or asked - self._asked >= self._cache:
+            token = self._read()
+            self._asked = asked
+            self.reads.append((asked, now(), digest(token)))
+            if self._mailer is None or token != self._token:
+                if self._mailer is not None:
+                    self._mailer.close()
+                self._token = token
+                self._mailer = lettermint.Lettermint(sending_token=token, base_url=self._url, timeout=10)
+        return self._mailer
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    consumer = Consumer(
+        order["url"], READERS[order["store"]["type"]](order["store"]), order["cache"], order["sender"]
+    )
+    ended = threading.Event()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    said, due = False, now()
+    while not ended.is_set():
+        if consumer.send() and not said:
+            said = True
+            print("sending", flush=True)  # noqa: T201  # how the test knows that it has begun
+        due = max(due + order["interval"], now())  # what was held up is not made up for in a burst
+        ended.wait(due - now())
+    print(json.dumps({"reads": consumer.reads, "sends": consumer.sends}))  # noqa: T201  # its only output
+
+
+if __name__ == "__main__":
+    main()

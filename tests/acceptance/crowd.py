@@ -1,0 +1,163 @@
+"""Consumers as processes of their own, and what they saw together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rotator.secret import Secret
+from tests.acceptance.site import SENDER, Site
+
+PROGRAM = Path(__file__).with_name("consumer.py")
+PATIENCE = 30.0
+
+
+def digest(token: Secret) -> str:
+    """As the consumers write a token."""
+    return hashlib.sha256(token.reveal().encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Read:
+    asked: float
+    answered: float
+    token: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    began: float
+    answered: float
+    token: str
+    failure: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one consumer saw."""
+
+    store: str
+    cache: float
+    reads: tuple[Read, ...]
+    sends: tuple[Sent, ...]
+
+    @property
+    def failures(self) -> list[Sent]:
+        return [one for one in self.sends if one.failure]
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds between two sends that were accepted, at most."""
+        accepted = [one.answered for one in self.sends if not one.failure]
+        return max(later - earlier for earlier, later in pairwise(accepted))
+
+
+@dataclass(frozen=True)
+class Between:
+    """A moment on the boot clock, as closely as several consumers together can tell it."""
+
+    earliest: float
+    latest: float
+
+
+class Crowd:
+    """Consumers that send from entering to leaving; then `seen` has what each of them saw."""
+
+    def __init__(
+        self,
+        site: Site,
+        stores: Iterable[Mapping[str, Any]],
+        *,
+        cache: float,
+        interval: float,
+    ) -> None:
+        self._site = site
+        self._stores = list(stores)
+        self._cache = cache
+        self._interval = interval
+        self._processes: list[subprocess.Popen[str]] = []
+        self.seen: list[Seen] = []
+
+    def __enter__(self) -> Self:
+        for store in self._stores:
+            order = {
+                "url": self._site.simulator.url,
+                "store": store,
+                "cache": self._cache,
+                "interval": self._interval,
+                "sender": SENDER,
+            }
+            self._processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-P", str(PROGRAM), json.dumps(order)],
+                    env=self._site.environment,
+                    cwd=self._site.folder,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        for process in self._processes:
+            assert process.stdout is not None
+            if process.stdout.readline() != "sending\n":
+                self.leave()
+                raise AssertionError("a consumer could not begin to send")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """They end by themselves once nobody is left at the other side of their standard input."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process, store in zip(self._processes, self._stores, strict=True):
+            assert process.stdout is not None
+            told = json.loads(process.stdout.read() or '{"reads": [], "sends": []}')
+            process.stdout.close()
+            process.wait(PATIENCE)
+            self.seen.append(
+                Seen(
+                    store=store["type"],
+                    cache=self._cache,
+                    reads=tuple(Read(*one) for one in told["reads"]),
+                    sends=tuple(Sent(*one) for one in told["sends"]),
+                )
+            )
+        self._processes = []
+
+
+def death_of(old: str, crowd: Iterable[Seen]) -> Between:
+    """When a token died: after it was last sent with and accepted, and before the first refusal came back."""
+    sends = [send for seen in crowd for send in seen.sends if send.token == old]
+    return Between(
+        earliest=max(send.began for send in sends if not send.failure),
+        latest=min(send.answered for send in sends if send.failure),
+    )
+
+
+def served_since(new: str, old: str, crowd: Iterable[Seen]) -> Between:
+    """When the last store had begun to serve a token: after it last gave the old one to a reader who asked, and
+    before a reader had the new one."""
+    moments = {}
+    for store in {seen.store for seen in crowd}:
+        reads = [read for seen in crowd if seen.store == store for read in seen.reads]
+        moments[store] = (
+            max(read.asked for read in reads if read.token == old),
+            min(read.answered for read in reads if read.token == new),
+        )
+    return Between(
+        earliest=max(moment[0] for moment in moments.values()),
+        latest=max(moment[1] for moment in moments.values()),
+    )

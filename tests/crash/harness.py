@@ -175,11 +175,15 @@ class Store:
     def read(self) -> Secret:
         raise NotImplementedError
 
+    def stages(self) -> bool:
+        """Whether a token is kept there that readers do not get yet."""
+        raise NotImplementedError
+
 
 class FileStore(Store):
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "store" / "billing.json"
-        self.path.parent.mkdir()
+    def __init__(self, folder: Path, name: str = "billing.json") -> None:
+        self.path = folder / "store" / name
+        self.path.parent.mkdir(exist_ok=True)
         super().__init__({"type": "file", "path": str(self.path), "format": "json", "key": "token"})
 
     def seed(self, token: Secret) -> None:
@@ -190,6 +194,10 @@ class FileStore(Store):
         document = json.loads(self.path.read_text(encoding="utf-8"))
         assert document["other"] == "kept"
         return Secret(document["token"])
+
+    def stages(self) -> bool:
+        sidecar = self.path.with_name(f"{self.path.name}.rotator")
+        return sidecar.exists() and json.loads(sidecar.read_text(encoding="utf-8"))["pending"] is not None
 
 
 class AwsStore(Store):
@@ -210,6 +218,10 @@ class AwsStore(Store):
         assert document["other"] == "kept"
         return Secret(document["token"])
 
+    def stages(self) -> bool:
+        versions = self.client.describe_secret(SecretId=self.name)["VersionIdsToStages"]
+        return any("ROTATOR_PENDING" in labels for labels in versions.values())
+
 
 @dataclass
 class Stage:
@@ -228,14 +240,7 @@ class Stage:
         self.store.seed(self.first)
         policies = self.folder / "policies"
         policies.mkdir()
-        document = {
-            "name": "billing",
-            "project": self.project,
-            "strategy": "in-place",
-            "schedule": {"every": "30d"},
-            "destinations": [self.store.spec],
-            "verify": [dict(one) for one in self.verify],
-        }
+        document = self.document()
         (policies / "billing.yaml").write_text(json.dumps({"policies": [document]}), encoding="utf-8")
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -249,6 +254,17 @@ class Stage:
             "ROTATOR_CALL_TIMEOUT": "0.4s",
             "ROTATOR_LEASE": "4s",
             **self.extra_environment,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """The policy. Called once, when project and store are there."""
+        return {
+            "name": "billing",
+            "project": self.project,
+            "strategy": "in-place",
+            "schedule": {"every": "30d"},
+            "destinations": [self.store.spec],
+            "verify": [dict(one) for one in self.verify],
         }
 
     # the truth, seen from outside

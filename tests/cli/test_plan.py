@@ -312,13 +312,14 @@ def test_what_run_leaves_alone(planning: Planning, clock: FakeClock) -> None:
 
 
 def test_what_cannot_be_found_out_is_said(planning: Planning) -> None:
-    """A project nobody answers for, a strategy not carried out: not due, with the reason, beside the others."""
+    """A project nobody answers for: not known, with the reason, beside the others. One whose token a person
+    makes has no date before its first promote."""
     planning.days = {"project-1": 31, "project-3": 31}
     found = planning.plan(policy(2), policy(3, strategy=Strategy.ASSISTED), policy(1))
     assert [(one.policy.name, one.state) for one in found] == [
         ("policy-1", "overdue"),
         ("policy-2", "unknown"),
-        ("policy-3", "unknown"),
+        ("policy-3", "not due"),
     ]
     assert found[1].view()["reason"] == "not known: nobody answered"
     assert found[1].view()["explanation"] == "Nothing is known about its date: nobody answered."

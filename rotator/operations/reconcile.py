@@ -124,7 +124,7 @@ def _ask_provider(ports: Ports, policy: Policy, found: _Findings) -> None:
     found.facts.append(f"the provider made the project's token at {facts.token_generated_at}")
     last = next((r for r in ports.journal.rotations(policy.name) if r.generated_at_after), None)
     if last is None:
-        found.unknown.append("when we last minted: the journal knows no rotation of this policy")
+        found.facts.append("the journal knows no rotation of this policy, so not when we last minted")
     elif last.generated_at_after == facts.token_generated_at:
         found.facts.append(f"that is the mint of our rotation {last.id}")
     else:

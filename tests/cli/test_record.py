@@ -90,7 +90,7 @@ def test_reconcile_shows_and_waits_for_a_yes(rotator: Rotator, workshop: Worksho
     assert "`--yes` does it" in ran.err
     assert workshop.simulator.mints(workshop.projects[2]) == []
     table = rotator("reconcile", "newsletter", "-o", "table")
-    assert "  next     rotate: readers hold a dead token" in table.out
+    assert "  next  rotate: readers hold a dead token" in table.out
     done = rotator("reconcile", "newsletter", "--yes")
     assert done.code == 0
     assert [one["state"] for one in done.rotations] == ["completed"]

@@ -783,3 +783,10 @@ def test_policies_are_looked_at_side_by_side(second: Bench, command: str) -> Non
         assert outcome.exit_code == 0
     else:
         assert refresh(second.wiring.ports, policies) == []
+
+
+def test_policy_that_was_never_rotated_leaves_nothing_to_do(bench: Bench) -> None:
+    """A living token and an empty journal: all is well, and `reconcile` says so."""
+    found = finding(bench)
+    assert found.action == "none", found
+    assert any("knows no rotation" in fact for fact in found.facts)

@@ -24,7 +24,7 @@ from rotator.engine.context import Observer, Timings
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
-from rotator.errors import InvalidInput, Refused
+from rotator.errors import InvalidInput
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal
 from rotator.model import DestinationSpec, Policy, VerifySpec
@@ -268,15 +268,10 @@ class Wiring:
             from rotator.destinations.file import FileDestination  # noqa: PLC0415
 
             return FileDestination(spec, self.clock)
-        if spec.type == "vault-kv":
-            from rotator.destinations.vault_kv import VaultKvDestination  # noqa: PLC0415
+        assert spec.type == "vault-kv", spec.type  # the schema knows no other
+        from rotator.destinations.vault_kv import VaultKvDestination  # noqa: PLC0415
 
-            return VaultKvDestination(spec, self.clock, self.vault)
-        raise Refused(
-            f"This version of rotator does not write to destinations of type {spec.type}",
-            then="Nothing was changed",
-            remedy="Types it writes to: aws-secrets-manager, file, vault-kv",
-        )
+        return VaultKvDestination(spec, self.clock, self.vault)
 
     @cached_property
     def vault(self) -> VaultSession:
@@ -319,13 +314,8 @@ class Wiring:
             return PingVerifier(self.provider)
         if spec.type == "send":
             return SendVerifier(self.provider, spec, self.clock)
-        if spec.type == "smtp":
-            return SmtpVerifier(self.settings.smtp_url, seconds=self.settings.call_timeout)
-        raise Refused(
-            f"This version of rotator does not verify by {spec.type}",
-            then="Nothing was changed",
-            remedy="Verifiers it has: ping, send, smtp",
-        )
+        assert spec.type == "smtp", spec.type  # the schema knows no other
+        return SmtpVerifier(self.settings.smtp_url, seconds=self.settings.call_timeout)
 
     # the engine
 

@@ -139,7 +139,8 @@ class Carrier:
                 raise
             context.say(f"{error.happened}; undoing what was begun")
             context.audit("rotation.abandon", step=context.rotation.step, error=error.code)
-            context.save(abandoned=str(error), step=ROLLBACK.name)
+            # What follows is told when it has happened: only what was wrong, and the remedy, are kept.
+            context.save(abandoned=sentences(error.happened, error.remedy), step=ROLLBACK.name)
             return True
 
     def _one_step(self, context: Context) -> bool:

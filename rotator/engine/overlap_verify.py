@@ -27,33 +27,30 @@ def verify_staged(context: Context) -> StepResult:
             return StepResult(StepOutcome.SKIPPED, "it is promoted already")
         raise GivenUp(
             f"{context.authoritative.describe()} does not hold the staged token any more",
-            then="It was not promoted",
+            then="What was begun is undone",
             remedy=f"`rotator rotate {context.policy.name}` begins anew",
         )
-    failed = _failures(context, token)
-    if not failed:
-        return StepResult(StepOutcome.DONE)
-    if context.rotation.form is Form.BRIDGE:
-        return _again_from_the_bridge(context, failed)
-    raise GivenUp(
-        f"The staged token does not pass verification: {failed}",
-        then="It was not promoted",
-        remedy="Mend what the verifier complains about, then rotate again",
-    )
+    return _judged(context, token, "staged")
 
 
 def verify_current(context: Context) -> StepResult:
     """Uses the promoted token where consumers read it. Raises GivenUp: the outgoing one is promoted again."""
     token = served(context, context.rotation.new_fingerprint)
+    result = _judged(context, token, "promoted")
+    if result.outcome is StepOutcome.DONE:
+        context.ledger.settle(context.rotation, ("verification-failed",))
+    return result
+
+
+def _judged(context: Context, token: Secret, what: str) -> StepResult:
     failed = _failures(context, token)
     if not failed:
-        context.ledger.settle(context.rotation, ("verification-failed",))
         return StepResult(StepOutcome.DONE)
     if context.rotation.form is Form.BRIDGE:
         return _again_from_the_bridge(context, failed)
     raise GivenUp(
-        f"The promoted token does not pass verification: {failed}",
-        then="The outgoing one was promoted again",
+        f"The {what} token does not pass verification: {failed}",
+        then="What was begun is undone",
         remedy="Mend what the verifier complains about, then rotate again",
     )
 
@@ -66,7 +63,7 @@ def verify_bridge(context: Context) -> StepResult:
         return StepResult(StepOutcome.DONE)
     raise GivenUp(
         f"The bridge token does not pass verification: {failed}",
-        then="The former token was promoted again, and nothing was minted",
+        then="What was begun is undone; nothing was minted",
         remedy="Make a new bridge token in the Lettermint dashboard and put it into its secret",
     )
 

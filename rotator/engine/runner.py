@@ -164,6 +164,7 @@ class Runner:
                 present = look
                 refuse_if_used(present, Instant.read(self._ports.clock))
             assert present.drain is not None
+            self._audit_order("drain.retire", present, force=force)
             ended = replace(present, drain=replace(present.drain, result=DrainResult.FORCED))
             self._ports.journal.save(lease, ended)
             return self._finish(ended, lease)
@@ -179,6 +180,7 @@ class Runner:
                     then="Nothing was changed",
                     remedy=f"`rotator rotate {policy.name}` makes another token",
                 )
+            self._audit_order("rotation.rollback", present, reason=reason)
             given_up = replace(
                 present,
                 abandoned=f"Rolled back by a person{f': {reason}' if reason else ''}.",
@@ -186,6 +188,12 @@ class Runner:
             )
             self._ports.journal.save(lease, given_up)
             return self._finish(given_up, lease)
+
+    def _audit_order(self, event: str, rotation: Rotation, **data: str | bool) -> None:
+        """A person's word, written down before it is carried out; no audit, no deed."""
+        self._ports.audit.record(
+            AuditEvent(event, rotation.policy, rotation.project, rotation.id, rotation.trigger, data)
+        )
 
     def _still_draining(self, rotation: Rotation) -> Rotation:
         present = self._ports.journal.rotation(rotation.id)

@@ -24,7 +24,7 @@ from rotator.secret import scrub
 
 Record = TypeVar("Record")
 
-WORDS: Final = frozenset({"reason", "message", "detail", "next", "label"})
+WORDS: Final = frozenset({"reason", "message", "detail", "next", "label", "abandoned"})
 """Fields with text that a person or an outside system may have written. Everything else (ids, versions,
 the policy's snapshot) must come back to the letter."""
 

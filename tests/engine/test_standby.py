@@ -151,6 +151,7 @@ def test_promoted_token_that_fails_is_taken_back(pair: Bench) -> None:
     destination.promote = promote  # type: ignore[method-assign]
     rotation = pair.rotate()
     assert (rotation.state, rotation.exit_code) == (State.FAILED, 1), rotation.message
+    assert "Consumers keep the token they had" in rotation.message
     assert pair.stored() == pair.first
     assert pair.simulator.is_alive(pair.first)
 

@@ -199,6 +199,7 @@ def test_rollback_in_mid_drain_gives_the_old_token_back(pair: Bench) -> None:
     assert pair.stored() == pair.first
     assert pair.simulator.is_alive(pair.first)
     assert not pair.simulator.is_alive(given_up)
+    assert "rotation.rollback" in [event["event"] for event in pair.audited()]
     assert not rotation.unfinished
     again = pair.rotate()
     assert again.state is State.DRAINING, again.message
@@ -229,6 +230,8 @@ def test_forced_retirement_is_recorded(pair: Bench) -> None:
     assert ended.drain.result == "forced"
     (said,) = [event["data"] for event in pair.audited() if event["event"] == "drain.end"]
     assert said["result"] == "forced"
+    (order,) = [event["data"] for event in pair.audited() if event["event"] == "drain.retire"]
+    assert order["force"] is True
 
 
 def test_other_edits_of_the_secret_between_stage_and_promote_survive(pair: Bench) -> None:

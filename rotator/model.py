@@ -340,7 +340,7 @@ class CanaryCount:
     attempts: int
     failures: int
     longest_gap: float
-    """Seconds between two sends that succeeded, at most."""
+    """Seconds, at most, between two sends that succeeded; a spell that is open at the start or the end counts."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,15 @@ from rotator.clock import SystemClock
 from rotator.journal.sqlite import SqliteJournal
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
+from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
 ROOT = Path(__file__).resolve().parents[2]
+AWS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "eu-central-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,21 @@ def running_lettermint() -> Iterator[tuple[Simulator, Secret]]:
     """For a fixture of whatever scope: limits that no test meets, and a team token."""
     with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
         yield simulator, simulator.furnish(0).team_token
+
+
+def running_aws() -> Iterator[tuple[StrictSecretsManager, Any]]:
+    """For a fixture of whatever scope: the strict fake, and somebody else's client of it."""
+    import boto3  # noqa: PLC0415  # a second to load; the nursery does without
+
+    with StrictSecretsManager() as server:
+        client = boto3.client(
+            "secretsmanager",
+            region_name="eu-central-1",
+            endpoint_url=server.url,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        yield server, client
 
 
 class Store:

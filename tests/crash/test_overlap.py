@@ -24,10 +24,12 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.crash.harness import (
+    AWS,
     KILLED,
     AwsStore,
     FileStore,
     Nursery,
+    running_aws,
     running_lettermint,
     running_nursery,
 )
@@ -52,31 +54,11 @@ EXPECTED = {
     ("assisted", 1): {"provider GET /v1/ping", "journal commit"},
     ("assisted", 2): {"provider GET /v1/ping", "journal commit"},
 }
-AWS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_REGION": "eu-central-1",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
 Maker = Callable[[str], OverlapStage]
 
 nursery = pytest.fixture(scope="module", name="nursery")(running_nursery)
 lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[StrictSecretsManager, Any]]:
-    import boto3  # noqa: PLC0415
-
-    with StrictSecretsManager() as server:
-        client = boto3.client(
-            "secretsmanager",
-            region_name="eu-central-1",
-            endpoint_url=server.url,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
-        yield server, client
+aws = pytest.fixture(scope="module", name="aws")(running_aws)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,17 @@ def revoke(context: Context) -> StepResult:
     """Says which token to revoke, and looks whether that was done."""
     old = outgoing_token(context)
     if old is None:
+        if context.rotation.outgoing is None:
+            return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
+        context.attend(
+            "old-token-alive",
+            f"The outgoing token ({context.rotation.old_fingerprint}) may live, and cannot be watched: no destination "
+            "keeps it",
+            f"In the Lettermint dashboard revoke the older token of project {context.rotation.project}; the next "
+            "completed rotation takes this notice away",
+        )
         return StepResult(
-            StepOutcome.SKIPPED, "no destination keeps the outgoing token, so it cannot be watched"
+            StepOutcome.FAILED, "no destination keeps the outgoing token, so it cannot be watched"
         )
     if context.provider.ping(old) is PingAnswer.DEAD:
         context.ledger.settle(context.rotation, ("old-token-alive",))

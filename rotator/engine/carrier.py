@@ -22,6 +22,7 @@ from rotator.engine.states import (
     DRAINS,
     PREFLIGHT,
     ROLLBACK,
+    WATCHED,
     can_be_thrown_away,
     changed,
     past_no_return,
@@ -82,13 +83,14 @@ class Carrier:
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
             context.save()
-            context.audit(
-                "rotation.resume" if resumed else "rotation.start",
-                step=rotation.step,
-                reason=rotation.reason,
-                strategy=rotation.strategy,
-                destinations=list(context.destinations),
-            )
+            if not (resumed and rotation.step in WATCHED):
+                context.audit(
+                    "rotation.resume" if resumed else "rotation.start",
+                    step=rotation.step,
+                    reason=rotation.reason,
+                    strategy=rotation.strategy,
+                    destinations=list(context.destinations),
+                )
             while self._one_step_or_back(context):
                 pass
         except Interrupted as error:
@@ -153,7 +155,7 @@ class Carrier:
         def record(outcome: StepOutcome, detail: str) -> None:
             step = StepRecord(name, started, round(context.clock.boot() - began, 3), outcome, detail)
             steps = context.rotation.steps
-            if steps and steps[-1].name == name and name in DRAINS:
+            if steps and steps[-1].name == name and name in WATCHED:
                 # A drain is looked at every minute for days: one record that begins with the first look.
                 step = replace(
                     step, at=steps[-1].at, seconds=round((started - steps[-1].at).total_seconds(), 3)

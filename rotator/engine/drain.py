@@ -27,7 +27,7 @@ def interval(draining: Draining | None) -> float:
 
 def drain(context: Context) -> StepResult:
     """One look. DONE when the outgoing token may be retired; else the rotation rests here."""
-    if context.rotation.outgoing is None and context.rotation.form is Form.STANDBY:
+    if context.rotation.outgoing is None and context.rotation.step == DRAIN.name:
         return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
     kept = context.rotation.drain
     # A later promote begins a drain of its own.
@@ -48,7 +48,8 @@ def drain(context: Context) -> StepResult:
     if draining.result is DrainResult.WAITING:
         return StepResult(StepOutcome.DONE, waiting_for(context, draining), rest=True)
     if draining.result is DrainResult.MAX and context.policy.drain.on_max == "hold":
-        return _stuck(context, draining)
+        stuck_before = same and kept is not None and kept.result is DrainResult.MAX
+        return _stuck(context, draining, told=kept.last_used_at if kept and stuck_before else None)
     context.ledger.settle(context.rotation, (STUCK,))
     context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
     return StepResult(StepOutcome.DONE, _ended(draining))
@@ -128,9 +129,18 @@ def quiet_for(draining: Draining, now: Instant) -> float:
 
 
 def refuse_if_used(rotation: Rotation, now: Instant) -> None:
-    """Raises Refused unless the outgoing token was not used for as long as the policy asks."""
+    """Raises Refused unless the outgoing token is known not to have been used for as long as the policy asks."""
     draining = rotation.drain
-    if draining is None or quiet_for(draining, now) >= draining.quiet_seconds:
+    if draining is None:
+        return
+    if draining.evidence is DrainEvidence.TIME:
+        raise Refused(
+            f"Whether the outgoing token of {rotation.policy} is still used cannot be known: the provider does not "
+            "tell its use apart from that of the project's others",
+            then="The drain goes on for its time",
+            remedy=f"`rotator retire {rotation.policy} --force` ends it although the token may be in use",
+        )
+    if quiet_for(draining, now) >= draining.quiet_seconds:
         return
     where = f" from {draining.last_used_ip}" if draining.last_used_ip else ""
     raise Refused(
@@ -159,7 +169,8 @@ def _span(seconds: float) -> str:
     return str(timedelta(seconds=max(1, round(seconds))))
 
 
-def _stuck(context: Context, draining: Draining) -> StepResult:
+def _stuck(context: Context, draining: Draining, *, told: str | None) -> StepResult:
+    """`told`: the last use that an earlier look has audited."""
     where = draining.last_used_ip or "an address the provider does not tell"
     message = (
         f"The outgoing token is still in use after {_span(draining.max_seconds)}, last at "
@@ -172,7 +183,8 @@ def _stuck(context: Context, draining: Draining) -> StepResult:
         f"`rotator retire {context.policy.name} --force` ends it now, `rotator rollback {context.policy.name}` "
         "goes back",
     )
-    context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
+    if told != draining.last_used_at:
+        context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
     return StepResult(StepOutcome.FAILED, message, rest=True)
 
 

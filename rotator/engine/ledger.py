@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
@@ -20,6 +20,9 @@ from rotator.journal.base import Journal, KnownToken, Lease
 from rotator.model import Attention, ProjectFacts, Rotation
 
 log = logging.getLogger(__name__)
+
+LASTING: Final = "bridge-old"
+"""An alarm about a policy, not about a rotation of it: it neither stops one nor ends with one."""
 
 
 class Ledger:
@@ -34,7 +37,7 @@ class Ledger:
         self._spooled: list[tuple[AuditEvent, datetime]] = []
         self._unsaved: Rotation | None = None
         self._attention: dict[str, Attention] = {}
-        self._raised: dict[str, Attention] = {}
+        self._raised: set[str] = set()
         self._tokens: list[KnownToken] = []
         self._settling: list[tuple[Rotation, tuple[str, ...] | None]] = []
 
@@ -107,6 +110,11 @@ class Ledger:
 
     def attend(self, rotation: Rotation, code: str, message: str, then: str) -> None:
         """Raises something that a person must look at."""
+        self._raised.add(code)
+        self.warn(rotation, code, message, then)
+
+    def warn(self, rotation: Rotation, code: str, message: str, then: str) -> None:
+        """Raises something about the policy that does not concern how the rotation ends."""
         attention = Attention(
             policy=rotation.policy,
             code=code,
@@ -116,7 +124,6 @@ class Ledger:
             rotation=rotation.id,
         )
         self._attention[code] = attention
-        self._raised[code] = attention
         self._write(self._flush_journal)
 
     def settle(self, rotation: Rotation, codes: tuple[str, ...] | None = None) -> None:
@@ -124,14 +131,14 @@ class Ledger:
         unfinished rotation raised is that rotation's to clear."""
         for code in codes or tuple(self._raised):
             self._attention.pop(code, None)
-            self._raised.pop(code, None)
+            self._raised.discard(code)
         self._settling.append((rotation, codes))
         self._write(self._flush_journal)
 
     @property
-    def raised(self) -> Mapping[str, Attention]:
-        """What this rotation found that needs attention and that has not been cleared since."""
-        return self._raised
+    def raised(self) -> frozenset[str]:
+        """Codes of what this rotation found that needs attention and that has not been cleared since."""
+        return frozenset(self._raised)
 
     def unwritten(self) -> tuple[str, ...]:
         """Tries once more, then names what still is not written down ("journal", "audit")."""
@@ -184,7 +191,8 @@ class Ledger:
         gone = tuple(
             entry.code
             for entry in standing
-            if (codes is None or entry.code in codes) and entry.rotation not in others
+            if (entry.code != LASTING if codes is None else entry.code in codes)
+            and entry.rotation not in others
         )
         if gone:
             self._journal.clear_attention(rotation.policy, gone, self._lease)

@@ -14,19 +14,22 @@ import logging
 from rotator.destinations.base import Destination, Reading
 from rotator.engine.context import Context, StepResult
 from rotator.engine.mint import announce, look_around, take_slot
-from rotator.engine.preflight import owns
+from rotator.engine.preflight import await_room, owns
 from rotator.engine.recovery import await_deadline
 from rotator.engine.resting import unexpected
+from rotator.engine.sides import served_of
+from rotator.engine.states import BRIDGE
 from rotator.errors import (
     CredentialRejected,
     LeaseLost,
+    NeedsAttention,
     RateLimited,
     Refused,
     RotatorError,
     UnclearOutcome,
     Unreachable,
 )
-from rotator.model import DestinationState, Intent, StepOutcome
+from rotator.model import DestinationState, Form, Intent, StepOutcome
 from rotator.provider.base import Minted, PingAnswer
 from rotator.secret import Secret
 
@@ -48,9 +51,33 @@ def mint_and_stage(context: Context) -> StepResult:
             detail = "the token minted before the interruption was found and kept"
             _record_staged(context, kept, None)
         else:
+            await_room(context)  # so that what is looked at now is still so at the call
+            if context.rotation.form is Form.BRIDGE and (apart := _off_the_bridge(context)):
+                return StepResult(StepOutcome.FAILED, apart, go_to=BRIDGE.name)
             _mint_until_staged(context)
     _stage_everywhere(context)
     return StepResult(StepOutcome.DONE, detail)
+
+
+def _off_the_bridge(context: Context) -> str:
+    """Which destination serves neither the bridge nor a dead token: its readers must cross before the mint."""
+    for destination in context.destinations.values():
+        value = destination.read().value_if_token
+        if value is None or context.fingerprints.of(value) == context.rotation.bridge_fingerprint:
+            continue
+        if context.provider.ping(value) is not PingAnswer.DEAD:
+            return f"{destination.describe()} does not serve the bridge token any more; readers go back to it first"
+    return ""
+
+
+def _spare_readers(context: Context, project: str) -> None:
+    if context.rotation.form is Form.STANDBY and (served := served_of(context, project)):
+        raise NeedsAttention(
+            "out-of-band",
+            served,
+            then="Nothing was minted there, because that would kill it under its readers",
+            remedy=f"`rotator rotate {context.policy.name}` begins anew from what is served now",
+        )
 
 
 def _mint_until_staged(context: Context) -> None:
@@ -60,6 +87,8 @@ def _mint_until_staged(context: Context) -> None:
     while calls < context.timings.mints:
         take_slot(context)
         readings, known = look_around(context)
+        _spare_readers(context, project)
+        former = context.rotation.intent
         sent = context.instant()
         intent = Intent(
             project=project,
@@ -74,6 +103,7 @@ def _mint_until_staged(context: Context) -> None:
             minted = context.provider.rotate_token(project)
         except (Unreachable, CredentialRejected, Refused) as error:
             context.audit("mint.token.outcome", executed=False, error=str(error))
+            context.save(intent=former)
             failure = error
             if not isinstance(error, RateLimited):
                 raise

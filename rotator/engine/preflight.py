@@ -7,7 +7,15 @@ from rotator.engine.context import Context, StepResult
 from rotator.engine.sides import choose_sides
 from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import DestinationRecord, DestinationState, Policy, ProjectFacts, StepOutcome, Trigger
+from rotator.model import (
+    DestinationRecord,
+    DestinationState,
+    Form,
+    Policy,
+    ProjectFacts,
+    StepOutcome,
+    Trigger,
+)
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Attempt, Verdict, Verifier
@@ -40,7 +48,8 @@ def preflight(context: Context) -> StepResult:
     prove_writable(context)
     if context.old is not None and alive:
         _try_verifiers(context, context.old)
-    if context.old is not None:
+    if context.old is not None and (alive or context.rotation.form is not Form.STANDBY):
+        # Of a pair's dead token nothing has shown whose it is.
         context.ledger.remember(
             KnownToken(
                 fingerprint=context.fingerprints.of(context.old),

@@ -12,6 +12,7 @@ from rotator.destinations.base import Destination
 from rotator.engine.context import Context, StepResult
 from rotator.engine.overlap import must_own, token_in_hand
 from rotator.engine.resting import unexpected
+from rotator.engine.states import CLOSE
 from rotator.errors import LeaseLost, NeedsAttention, Refused, RotatorError, VersionConflict
 from rotator.model import DestinationState, StepOutcome
 from rotator.provider.base import PingAnswer
@@ -107,7 +108,10 @@ def _drop_stale(context: Context, destination: Destination) -> None:
 
 
 def rollback(context: Context) -> StepResult:
-    """Every destination that serves the new token gets the outgoing one back, if that still answers."""
+    """Every destination that serves the new token gets the outgoing one back.
+
+    Where that does not answer there is no way back: readers keep what they have, and a person is told.
+    """
     given_up = {context.rotation.new_fingerprint, context.rotation.bridge_fingerprint}
     serving = [
         destination
@@ -119,14 +123,7 @@ def rollback(context: Context) -> StepResult:
         return StepResult(StepOutcome.SKIPPED, "no reader has seen the new token")
     old = outgoing_token(context)
     if old is None or context.provider.ping(old) is PingAnswer.DEAD:
-        why = "no destination keeps it" if old is None else "it is dead"
-        raise NeedsAttention(
-            "verification-failed",
-            f"The outgoing token cannot be promoted again: {why}",
-            then=f"Readers hold the new token. It was to be given up because: {context.rotation.abandoned}",
-            remedy=f"`rotator verify {context.policy.name}` tells whether it works; "
-            f"`rotator reconcile {context.policy.name}` says what is true",
-        )
+        return _no_way_back(context, serving[0], "no destination keeps it" if old is None else "it is dead")
     for destination in serving:
         failure = _serve_at(context, destination, old)
         if failure is not None:
@@ -140,6 +137,22 @@ def rollback(context: Context) -> StepResult:
         context.save()
     context.save(promoted=None)
     return StepResult(StepOutcome.DONE, "the outgoing token is current again")
+
+
+def _no_way_back(context: Context, serving: Destination, why: str) -> StepResult:
+    """Ends the rotation without killing what readers hold, so that the next one may begin."""
+    for destination in context.destinations.values():
+        _drop_stale(context, destination)
+    value = serving.read().value_if_token
+    lives = value is not None and context.provider.ping(value) is not PingAnswer.DEAD
+    context.attend(
+        "verification-failed" if lives else "token-dead",
+        f"The outgoing token cannot be promoted again: {why}. Readers hold the new one, "
+        + ("which lives" if lives else "which is dead too"),
+        f"`rotator verify {context.policy.name}` tells whether it works; `rotator rotate {context.policy.name}` "
+        "makes another one",
+    )
+    return StepResult(StepOutcome.FAILED, f"no way back: {why}", go_to=CLOSE.name)
 
 
 def outgoing_token(context: Context) -> Secret | None:

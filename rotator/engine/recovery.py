@@ -160,6 +160,11 @@ class Unfinished:
     orphan: bool
 
 
+def open_of(journal: Journal, policy: Policy) -> list[Rotation]:
+    """Unfinished rotations of a policy's projects, oldest first, whichever of two was the main one when they began."""
+    return [rotation for rotation in journal.unfinished() if rotation.project in policy.projects]
+
+
 def unfinished_of(journal: Journal, policies: Iterable[Policy]) -> list[Unfinished]:
     """Every unfinished rotation, newest first: an older one of the same project has less left to do
     once a newer one has minted.

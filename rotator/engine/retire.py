@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from rotator.engine.context import Context, StepResult
 from rotator.engine.mint import take_slot
+from rotator.engine.preflight import await_room
 from rotator.engine.promote import outgoing_token
 from rotator.engine.recovery import await_deadline
+from rotator.engine.sides import served_of
+from rotator.engine.states import DRAIN
 from rotator.errors import (
     CredentialRejected,
     NeedsAttention,
@@ -18,7 +21,7 @@ from rotator.errors import (
     UnclearOutcome,
     Unreachable,
 )
-from rotator.model import Death, Form, Intent, StepOutcome
+from rotator.model import Death, DrainEvidence, DrainResult, Form, Intent, StepOutcome
 from rotator.provider.base import PingAnswer
 
 
@@ -28,7 +31,10 @@ def retire(context: Context) -> StepResult:
     if outgoing is None:
         return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
     if not context.rotation.retired and context.rotation.retiring is None:
+        await_room(context)  # so that what is looked at now is still so at the call
         _replacement_lives(context)
+        if used := _used_again(context):
+            return StepResult(StepOutcome.UNCLEAR, used, go_to=DRAIN.name)
         # Kept in memory for the proof of its death: soon no destination may give it back.
         outgoing_token(context)
     kill(context, outgoing)
@@ -48,6 +54,13 @@ def discard(context: Context) -> StepResult:
     if rotation.form is not Form.STANDBY or rotation.intent is None:
         return StepResult(StepOutcome.DONE)
     assert rotation.incoming is not None
+    if rotation.retiring is None and (served := served_of(context, rotation.incoming)):
+        context.attend(
+            "out-of-band",
+            f"{served}; so the token that was minted there for this rotation was not killed",
+            f"Find out who put it there. `rotator rotate {context.policy.name}` begins anew from what is served",
+        )
+        return StepResult(StepOutcome.FAILED, served)
     kill(context, rotation.incoming)
     return StepResult(StepOutcome.DONE, "the token minted for it was killed by a further mint")
 
@@ -125,6 +138,21 @@ def _was_executed(context: Context, intent: Intent) -> bool:
     context.audit("retire.token.outcome", executed=True, of=intent.project, found=True)
     context.save()
     return True
+
+
+def _used_again(context: Context) -> str:
+    """The drain may have ended long ago, in another process: whether the token was used since, in words."""
+    draining = context.rotation.drain
+    if draining is None or draining.result is not DrainResult.QUIET:
+        return ""
+    if draining.evidence is not DrainEvidence.LAST_USED:
+        return ""
+    assert context.rotation.outgoing is not None
+    facts = context.provider.project(context.rotation.outgoing)
+    if facts.token_last_used_at == draining.last_used_at:
+        return ""
+    where = facts.token_last_used_ip or "an unknown address"
+    return f"the outgoing token was used after its drain, from {where}: it drains on"
 
 
 def _replacement_lives(context: Context) -> None:

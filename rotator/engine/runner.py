@@ -18,11 +18,14 @@ from rotator.engine.context import Observer, Timings
 from rotator.engine.drain import refuse_if_used
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
+from rotator.engine.recovery import open_of
 from rotator.engine.states import (
     CLOSE,
     DRAINS,
+    PROMOTE,
     PROVE_DEAD,
     ROLLBACK,
+    VERIFY_STAGED,
     changed,
     overlaps,
     past_no_return,
@@ -89,7 +92,7 @@ class Runner:
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
             # Newest first: an older one has less left to do once a newer one has minted.
-            for unfinished in reversed(self._ports.journal.unfinished(policy.project)):
+            for unfinished in reversed(open_of(self._ports.journal, policy)):
                 done.append(self._finish(unfinished, lease))
                 if done[-1].state is State.RUNNING:
                     return done  # stopped, or the lease is gone
@@ -129,7 +132,7 @@ class Runner:
         rotation of the policy is open."""
         self._check_hold(policy.name, Trigger.MANUAL)
         with self._leasing.lease(policy.projects) as lease:
-            if unfinished := self._ports.journal.unfinished(policy.project):
+            if unfinished := open_of(self._ports.journal, policy):
                 raise Refused(
                     f"Rotation {unfinished[-1].id} of {policy.name} is open: {unfinished[-1].state}",
                     then="The token that was handed in was not used",
@@ -152,16 +155,19 @@ class Runner:
             )
 
     def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
-        """Ends a drain now. Raises Refused where the outgoing token is still in use and `force` is not given."""
+        """Ends a drain now. Raises Refused where the outgoing token may be in use and `force` is not given, and
+        Held."""
         policy = self._ports.from_snapshot(rotation.snapshot)
         with self._leasing.lease(policy.projects) as lease:
             present = self._still_draining(rotation)
+            self._check_hold(present.policy, present.trigger)
             assert present.drain is not None
-            if not force and present.drain.evidence is DrainEvidence.LAST_USED:
-                look = self._finish(present, lease)
-                if look.state is not State.DRAINING or look.drain is None:
-                    return look
-                present = look
+            if not force:
+                if present.drain.evidence is DrainEvidence.LAST_USED:
+                    look = self._finish(present, lease)
+                    if look.state is not State.DRAINING or look.drain is None:
+                        return look
+                    present = look
                 refuse_if_used(present, Instant.read(self._ports.clock))
             assert present.drain is not None
             self._audit_order("drain.retire", present, force=force)
@@ -214,7 +220,7 @@ class Runner:
         """
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
-            if any(not one.minted for one in self._ports.journal.unfinished(policy.project)):
+            if any(not one.minted for one in open_of(self._ports.journal, policy)):
                 raise Busy(
                     f"A rotation of {policy.name} is unfinished and comes first",
                     then="Its destinations were left as they are",
@@ -264,6 +270,8 @@ class Runner:
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
         step = rotation.step if changed(rotation) else steps_of(rotation)[0].name
+        if step == PROMOTE.name:
+            step = VERIFY_STAGED.name
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )

@@ -10,7 +10,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context
+from rotator.engine.ledger import LASTING
 from rotator.engine.pair import check_pair
 from rotator.errors import NeedsAttention, Refused
 from rotator.journal.base import Journal
@@ -43,13 +45,80 @@ def _choose_of_pair(context: Context, *, alive: bool) -> None:
     main, standby = context.policy.project, context.policy.standby_project
     assert standby is not None
     if context.old is None or not alive:
-        # Nothing that readers hold could be killed: the first token comes from the main project.
-        context.change(incoming=main, outgoing=None)
+        # The first token comes from the main project, unless readers of another destination hold one of it.
+        taken = main in _sides_served(context)
+        context.change(incoming=standby if taken else main, outgoing=None)
     else:
         active = active_side(context, context.old)
         context.ledger.settle(context.rotation, ("out-of-band",))
         context.change(incoming=standby if active == main else main, outgoing=active)
+        _check_unused(context, standby if active == main else main)
     check_pair(context)
+
+
+def _sides_served(context: Context) -> list[str | None]:
+    """The projects of the living tokens that destinations serve, as far as the journal knows them."""
+    values = [destination.read().value_if_token for destination in context.destinations.values()]
+    return [
+        context.ledger.known_project(context.fingerprints.of(value))
+        for value in values
+        if value is not None and context.provider.ping(value) is not PingAnswer.DEAD
+    ]
+
+
+def _check_unused(context: Context, idle: str) -> None:
+    """Refuses to mint where the present token was used within `quiet`: the mint would kill it under its user.
+
+    That happens after a hand-made change of the active side, after a lost journal, or where the project serves
+    somebody else. Both times compared are the provider's; only the age is taken on our clock.
+    """
+    facts = context.provider.project(idle)
+    used, made = _read(facts.token_last_used_at), _read(facts.token_generated_at)
+    if used is None or (made is not None and used <= made):
+        return
+    age = (context.clock.now() - used).total_seconds()
+    quiet = context.policy.drain.quiet.total_seconds()
+    if age >= quiet:
+        return
+    happened = (
+        f"The token of project {idle}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
+        f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
+    )
+    if context.rotation.trigger is Trigger.EMERGENCY:
+        context.notes.append(f"{happened}.")
+        return
+    raise Refused(
+        happened,
+        then="Nothing was changed",
+        remedy=f"Move that consumer to what {context.authoritative.describe()} holds; the rotation can begin when "
+        f"the token was unused for {timedelta(seconds=round(quiet))}",
+    )
+
+
+def _read(moment: str | None) -> datetime | None:
+    try:
+        return parse_rfc3339(moment) if moment else None
+    except ValueError:
+        return None
+
+
+def served_of(context: Context, project: str) -> str:
+    """Which destination serves a living token that may be of this project, in words; empty where none does.
+
+    Asked right before a mint that readers are not to feel: somebody may have changed the active side by hand.
+    """
+    for destination in context.destinations.values():
+        value = destination.read().value_if_token
+        if value is None:
+            continue
+        fingerprint = context.fingerprints.of(value)
+        if fingerprint == context.rotation.old_fingerprint:
+            continue
+        if context.ledger.known_project(fingerprint) not in (None, project):
+            continue
+        if context.provider.ping(value) is not PingAnswer.DEAD:
+            return f"{destination.describe()} has come to serve a token that may be of project {project}"
+    return ""
 
 
 def active_side(context: Context, token: Secret) -> str:
@@ -103,9 +172,12 @@ def _check_bridge(context: Context) -> None:
     context.change(bridge_fingerprint=fingerprint)
     if known is None:
         context.remember_token(bridge, context.rotation.project, "bridge")
-    elif context.clock.now() - known.first_seen > BRIDGE_OLD:
-        context.attend(
-            "bridge-old",
+    if known is None or context.clock.now() - known.first_seen <= BRIDGE_OLD:
+        context.ledger.settle(context.rotation, (LASTING,))
+    else:
+        context.ledger.warn(
+            context.rotation,
+            LASTING,
             f"The bridge token in {where} is known for {(context.clock.now() - known.first_seen).days} days",
             "Make a new one in the Lettermint dashboard, put it into the bridge's secret, revoke the old one",
         )

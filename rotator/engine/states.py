@@ -57,6 +57,8 @@ DISCARD: Final = Step("discard", reversible=True, does="remove what was staged a
 
 DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name})
 """Steps that are looked at again and again."""
+WATCHED: Final = DRAINS | {REVOKE.name}
+"""Steps at which a rotation rests while something outside goes on; one record and no event for each look."""
 
 _STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
     Form.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, VERIFY, PROVE_DEAD, CLOSE),

@@ -264,7 +264,7 @@ def close(context: Context) -> StepResult:
     if context.rotation.abandoned:
         return _close_abandoned(context)
     left = _left_to_do(context)
-    if overlaps(context.rotation) and context.rotation.outage is None and context.rotation.old_fingerprint:
+    if overlaps(context.rotation) and context.rotation.outage is None and context.rotation.outgoing:
         # No reader was without a living token: every destination served the new one before the old one died.
         context.change(outage=Bounds(0.0, 0.0) if context.rotation.old_token_dead is not None else None)
     state = State.NEEDS_ATTENTION if context.ledger.raised else State.COMPLETED
@@ -283,18 +283,26 @@ def close(context: Context) -> StepResult:
 
 
 def _close_abandoned(context: Context) -> StepResult:
-    """Nothing is left behind, and readers have what they had."""
+    """Nothing is left behind, and readers have what they had; or a person is told what could not be undone."""
+    raised = bool(context.ledger.raised)
+    state = State.NEEDS_ATTENTION if raised else State.FAILED
+    kept = [] if raised else ["Consumers keep the token they had."]
     context.change(
-        state=State.FAILED,
+        state=state,
         step="",
         finished_at=context.clock.now(),
-        exit_code=1,
-        message=" ".join([context.rotation.abandoned, "Consumers keep the token they had.", *context.notes]),
+        exit_code=4 if raised else 1,
+        message=" ".join([context.rotation.abandoned, *kept, *(_sentence(note) for note in context.notes)]),
     )
-    context.ledger.settle(context.rotation)
-    context.audit("rotation.close", state=State.FAILED, abandoned=context.rotation.abandoned)
+    if not raised:
+        context.ledger.settle(context.rotation)
+    context.audit("rotation.close", state=state, abandoned=context.rotation.abandoned)
     context.save()
     return StepResult(StepOutcome.DONE)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def _remember_project(context: Context) -> None:

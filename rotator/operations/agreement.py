@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rotator.engine.ports import Ports
+from rotator.engine.recovery import open_of
 from rotator.engine.sync import ATTENTION, Agreement, compare
 from rotator.errors import CredentialRejected, InvalidInput, RotatorError, sentences
 from rotator.model import Attention, Policy, State
@@ -14,7 +15,7 @@ def agreement_of(ports: Ports, policy: Policy) -> Agreement | None:
     if len(policy.destinations) < 2:
         _forget_followers(ports, policy)
         return None
-    unfinished = ports.journal.unfinished(policy.project)
+    unfinished = open_of(ports.journal, policy)
     if any(not one.minted or one.state is State.RUNNING for one in unfinished):
         return None
     return compare(ports, policy)
@@ -23,7 +24,7 @@ def agreement_of(ports: Ports, policy: Policy) -> Agreement | None:
 def _forget_followers(ports: Ports, policy: Policy) -> None:
     """Clears attention for a destination that the policy names no more."""
     standing = any(entry.code == ATTENTION for entry in ports.journal.attentions(policy.name))
-    if standing and not ports.journal.unfinished(policy.project):
+    if standing and not open_of(ports.journal, policy):
         ports.journal.clear_attention(policy.name, (ATTENTION,))
 
 
@@ -48,7 +49,7 @@ def note_agreement(ports: Ports, policy: Policy, agreement: Agreement) -> list[s
             raised.append((ATTENTION, what, sentences(error.then, error.remedy)))
     for code, message, then in raised:
         ports.journal.raise_attention(Attention(policy.name, code, ports.clock.now(), message, then))
-    if not raised and agreement.holds and not ports.journal.unfinished(policy.project):
+    if not raised and agreement.holds and not open_of(ports.journal, policy):
         ports.journal.clear_attention(policy.name, (ATTENTION, "out-of-band"))
     return [sentences(message, then) for _, message, then in raised]
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from rotator.clock import Clock
 from rotator.engine.drain import interval
+from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
-from rotator.errors import Busy, Interrupted, JournalUnavailable, Refused, Unreachable
+from rotator.engine.states import changed, overlaps
+from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, Refused, Unreachable
 from rotator.interrupt import Stop
 from rotator.journal.base import Journal
 from rotator.model import Form, Policy, Rotation, State
@@ -16,11 +18,8 @@ from rotator.secret import Secret
 
 
 def open_rotation(journal: Journal, policy: Policy) -> Rotation | None:
-    """The unfinished rotation of a policy with an overlap."""
-    return next(
-        (one for one in journal.unfinished(policy.project) if one.policy == policy.name and one.promoted),
-        None,
-    )
+    """The unfinished rotation of a policy with an overlap, once it has changed something."""
+    return next((one for one in open_of(journal, policy) if overlaps(one) and changed(one)), None)
 
 
 def waits(rotation: Rotation) -> bool:
@@ -53,7 +52,7 @@ def _looked(runner: Runner, rotation: Rotation) -> Rotation:
     """The rotation after one more look; what cannot be looked at now is looked at later."""
     try:
         return runner.resume(rotation)
-    except (Busy, Unreachable, JournalUnavailable) as error:
+    except (Busy, Held, Unreachable, JournalUnavailable) as error:
         return replace(rotation, message=error.happened)
 
 

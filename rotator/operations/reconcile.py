@@ -7,6 +7,7 @@ from typing import Any
 
 from rotator.destinations.base import Content, Destination, Reading
 from rotator.engine.ports import Ports
+from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
 from rotator.engine.sync import Agreement, compare
 from rotator.errors import Refused, RotatorError, combine_exit_codes
@@ -50,7 +51,7 @@ def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
     """Looks at everything and changes nothing."""
     found = _Findings()
     _ask_provider(ports, policy, found)
-    unfinished = next((r for r in ports.journal.unfinished(policy.project) if r.policy == policy.name), None)
+    unfinished = next((r for r in open_of(ports.journal, policy) if r.policy == policy.name), None)
     alive = _ask_destinations(ports, policy, found)
     _compare(ports, policy, found)
     if unfinished is not None:

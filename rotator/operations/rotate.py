@@ -8,7 +8,7 @@ from functools import partial
 from itertools import zip_longest
 
 from rotator.engine.ports import Ports
-from rotator.engine.recovery import Unfinished, unfinished_of
+from rotator.engine.recovery import Unfinished, open_of, unfinished_of
 from rotator.engine.runner import Runner
 from rotator.engine.sides import remembered_side
 from rotator.engine.sync import Agreement
@@ -264,7 +264,7 @@ def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _
     state = outside.notice(ports, policy, facts, seen_dead=dead)
     if state == outside.FOUND and dead and policy.on_out_of_band == "alarm":
         # No rotation would mint; one would stop at the first place that is away, and say nothing of this.
-        return _Seen(decision, agreement=None if ports.journal.unfinished(policy.project) else agreement)
+        return _Seen(decision, agreement=None if open_of(ports.journal, policy) else agreement)
     if state == outside.FOUND:
         decision = replace(decision, due=True, reason="the stored token is dead: somebody else changed it")
         return _Seen(decision, found_dead=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rotator.destinations.base import DestinationFactory
+from rotator.engine.recovery import open_of
 from rotator.errors import Refused, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Form, Policy, ProjectFacts
@@ -81,7 +82,7 @@ class Readers:
 
         A token that was never used is nobody's, whatever the journal has forgotten. Raises JournalUnavailable.
         """
-        for rotation in self.journal.unfinished(policy.project):
+        for rotation in open_of(self.journal, policy):
             if rotation.policy == policy.name:
                 return f"rotation {rotation.id} is unfinished, and readers may hold either project's token"
         try:

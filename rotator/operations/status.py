@@ -8,6 +8,7 @@ from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
+from rotator.engine.recovery import open_of
 from rotator.engine.sides import remembered_side
 from rotator.engine.states import past_no_return
 from rotator.engine.sync import Agreement
@@ -42,7 +43,7 @@ def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:
     told = {project: ports.provider.project(project) for project in policy.projects}
     facts = told[remembered_side(ports.journal, policy)]
     agreement = agreement_of(ports, policy)
-    if not ports.journal.unfinished(policy.project):
+    if not open_of(ports.journal, policy):
         _note_dead(ports, policy, facts, agreement)
     # Not before: `run` looks for a dead token where the time has moved from what is kept.
     for one in told.values():

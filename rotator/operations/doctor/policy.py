@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from rotator.engine.recovery import open_of
 from rotator.errors import RateLimited, RotatorError, sentences
 from rotator.model import Policy, ProjectFacts, VerifySpec
 from rotator.operations.doctor.destinations import examine_destinations
@@ -47,7 +48,7 @@ def _standing(policy: Policy, records: Records, found: Findings) -> bool:
     if records.journal is None:
         return False
     try:
-        unfinished = [one for one in records.journal.unfinished(policy.project) if one.policy == policy.name]
+        unfinished = [one for one in open_of(records.journal, policy) if one.policy == policy.name]
         hold = records.journal.holds().get(policy.name)
         attentions = records.journal.attentions(policy.name)
     except RotatorError as error:

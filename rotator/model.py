@@ -222,6 +222,16 @@ class Decision:
     """Due for longer than a window or a tick explains: past `max_age`, or a whole day late."""
 
 
+@dataclass(frozen=True)
+class Claim:
+    """Whose turn it is when the shared rate limit is short: a lower `rank` goes first."""
+
+    rank: int
+    """0: readers hold a dead token. 1: an emergency. 2: all others."""
+    by: str
+    """Names the rotation that waits."""
+
+
 # --- what happened ------------------------------------------------------------------------------
 
 

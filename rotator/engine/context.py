@@ -33,6 +33,8 @@ class Timings:
     """The same for a destination that is not the authoritative one."""
     look_budget: float = 600.0
     """How long one process tries to find out what became of an unclear call."""
+    ask_again: float = 5.0
+    """How often one that waits for the rate limit asks again, so that its claim is kept."""
     read_gap: float = 1.0
     """Between two readings that must agree."""
     first_pause: float = 0.5

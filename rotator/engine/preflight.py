@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
 from rotator.engine.context import Context, StepResult
+from rotator.engine.resting import claim_of
 from rotator.engine.sides import choose_sides
 from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
@@ -77,11 +78,11 @@ def _check_smtp(context: Context, facts: ProjectFacts) -> None:
 def await_room(context: Context) -> None:
     """Waits until the rate limit has room for a mint, so that nothing is proved too early."""
     waiting = False
-    while (seconds := context.limiter.peek("rotate")) > 0:
+    while (seconds := context.limiter.peek("rotate", claim_of(context.rotation))) > 0:
         if not waiting:
             waiting = True
             context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
-        context.pause(min(seconds, context.timings.lease / 3))
+        context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 
 

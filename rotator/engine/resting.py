@@ -5,12 +5,19 @@ from __future__ import annotations
 from rotator.audit.base import AuditBroken
 from rotator.engine.states import VERIFY, changed, overlaps, past_no_return
 from rotator.errors import EndpointGone, NeedsAttention, RotatorError
-from rotator.model import Rotation
+from rotator.model import Claim, Rotation, Trigger
 
 
 def token_known_dead(rotation: Rotation) -> bool:
     """Whether readers certainly hold a dead token: the old one was seen dead and no new one is stored."""
     return not rotation.minted and rotation.death is not None and rotation.death.before is not None
+
+
+def claim_of(rotation: Rotation) -> Claim:
+    """How urgent its next mint is: what is dead first, then emergencies, then all others."""
+    if token_known_dead(rotation):
+        return Claim(0, rotation.id)
+    return Claim(1 if rotation.trigger is Trigger.EMERGENCY else 2, rotation.id)
 
 
 def attention_of(error: RotatorError, rotation: Rotation) -> str | None:

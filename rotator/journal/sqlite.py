@@ -23,7 +23,7 @@ from rotator.journal.records import Unreadable, dumps, loads
 from rotator.journal.sqlite_file import BUSY_SECONDS, SqliteFile
 from rotator.journal.sqlite_leases import SqliteLeases
 from rotator.journal.sqlite_slots import SqliteSlots
-from rotator.model import Attention, ProjectFacts, Rotation
+from rotator.model import Attention, Claim, ProjectFacts, Rotation
 
 Record = TypeVar("Record")
 
@@ -100,9 +100,11 @@ class SqliteJournal:
 
     # leases
 
-    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
+    def acquire(
+        self, projects: tuple[str, ...], holder: Holder, *, ttl: float, preempt: bool = False
+    ) -> Lease:
         with self._readable("a lease"):
-            return self._leases.acquire(projects, holder, ttl=ttl)
+            return self._leases.acquire(projects, holder, ttl=ttl, preempt=preempt)
 
     def renew(self, lease: Lease, *, ttl: float) -> None:
         with self._readable("a lease"):
@@ -247,8 +249,10 @@ class SqliteJournal:
 
     # the shared limiter
 
-    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
-        return self._slots.take(kind, limit=limit, window=window, take=take)
+    def take_slot(
+        self, kind: str, *, limit: int, window: float, take: bool = True, claim: Claim | None = None
+    ) -> float:
+        return self._slots.take(kind, limit=limit, window=window, take=take, claim=claim)
 
     def postpone_slots(self, kind: str, seconds: float) -> None:
         self._slots.postpone(kind, seconds)

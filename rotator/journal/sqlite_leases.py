@@ -38,7 +38,7 @@ class SqliteLeases:
         self._file = file
         self._clock = clock
 
-    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
+    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float, preempt: bool) -> Lease:
         wanted = sorted(set(projects))
         if not wanted:
             raise ValueError("a lease of no project")
@@ -47,7 +47,7 @@ class SqliteLeases:
             now = Instant.read(self._clock)
             for project in wanted:
                 row = _find(database, project)
-                if row is not None and (left := self._left_to_others(row, now)) > 0:
+                if not preempt and row is not None and (left := self._left_to_others(row, now)) > 0:
                     raise _busy(row, left)
                 epochs[project] = row.epoch + 1 if row else 1
             lease = Lease(holder, epochs)

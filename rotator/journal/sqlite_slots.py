@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import astuple, dataclass
+from typing import Final
 
 from rotator.clock import Clock
+from rotator.journal.base import CLAIM_SECONDS
 from rotator.journal.sqlite_file import SqliteFile
+from rotator.model import Claim
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class _Moment:
         return _Moment(self.wall - seconds, self.boot - seconds, self.boot_id)
 
 
+_CLAIMED_AGAIN: Final = 1.0
+"""Seconds after which whoever is outranked everywhere asks again."""
+
+
 class SqliteSlots:
     """Slots and pauses."""
 
@@ -39,20 +46,31 @@ class SqliteSlots:
         self._file = file
         self._clock = clock
 
-    def take(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
+    def take(
+        self, kind: str, *, limit: int, window: float, take: bool = True, claim: Claim | None = None
+    ) -> float:
         if limit < 1:
             raise ValueError("a limit below one would never give a slot")
-        if not take:
+        if not take and claim is None:
             with self._file.read() as database:
                 return _wait(database, kind, self._now(), limit, window)
         with self._file.write() as database:
             now = self._now()
             _adopt(database, kind, now, window)
-            seconds = _wait(database, kind, now, limit, window)
-            if seconds <= 0:
+            _sweep_claims(database, kind, now)
+            left = limit - _claims_before(database, kind, claim)
+            if left >= 1:
+                seconds = _wait(database, kind, now, left, window)
+            else:
+                # Every slot is somebody's who is more urgent; one of them may give its claim up.
+                seconds = max(_wait(database, kind, now, 1, window), _CLAIMED_AGAIN)
+            taken = take and seconds <= 0
+            if taken:
                 database.execute(
                     "INSERT INTO slots (kind, wall, boot, boot_id) VALUES (?, ?, ?, ?)", (kind, *astuple(now))
                 )
+            if claim is not None:
+                _note_claim(database, kind, claim, None if taken else now)
             return seconds
 
     def postpone(self, kind: str, seconds: float) -> None:
@@ -63,6 +81,34 @@ class SqliteSlots:
 
     def _now(self) -> _Moment:
         return _Moment(self._clock.now().timestamp(), self._clock.boot(), self._clock.boot_id)
+
+
+def _sweep_claims(database: sqlite3.Connection, kind: str, now: _Moment) -> None:
+    """Forgets claims that nobody has repeated."""
+    rows = database.execute("SELECT claimant, wall, boot, boot_id FROM claims WHERE kind = ?", (kind,))
+    for claimant, *moment in rows.fetchall():
+        if _Moment(*moment).age(now, CLAIM_SECONDS) >= CLAIM_SECONDS:
+            database.execute("DELETE FROM claims WHERE kind = ? AND claimant = ?", (kind, claimant))
+
+
+def _claims_before(database: sqlite3.Connection, kind: str, claim: Claim | None) -> int:
+    """How many claims are more urgent than this one; all of them for whoever has none."""
+    query = "SELECT count(*) FROM claims WHERE kind = ?"
+    if claim is None:
+        found = database.execute(query, (kind,))
+    else:
+        found = database.execute(f"{query} AND urgency < ? AND claimant <> ?", (kind, claim.rank, claim.by))
+    return int(found.fetchone()[0])
+
+
+def _note_claim(database: sqlite3.Connection, kind: str, claim: Claim, since: _Moment | None) -> None:
+    """Keeps a claim from now on; with `since` None takes it away, because its slot was taken."""
+    database.execute("DELETE FROM claims WHERE kind = ? AND claimant = ?", (kind, claim.by))
+    if since is not None:
+        database.execute(
+            "INSERT INTO claims (kind, claimant, urgency, wall, boot, boot_id) VALUES (?, ?, ?, ?, ?, ?)",
+            (kind, claim.by, claim.rank, *astuple(since)),
+        )
 
 
 def _wait(database: sqlite3.Connection, kind: str, now: _Moment, limit: int, window: float) -> float:

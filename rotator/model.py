@@ -302,6 +302,42 @@ class Death:
     """None while nobody has seen it dead."""
 
 
+class Order(StrEnum):
+    """What an emergency does first."""
+
+    KILL_FIRST = "kill-first"
+    """The leaked token dies at once, and readers wait for the new one."""
+    REPLACE_FIRST = "replace-first"
+    """Readers get the new token before the leaked one dies."""
+
+
+class Slot(StrEnum):
+    """Which of a policy's tokens leaked."""
+
+    ACTIVE = "active"
+    """The one that readers hold."""
+    OUTGOING = "outgoing"
+    """The one that an open drain waits for."""
+    BRIDGE = "bridge"
+    """The one made by hand that covers a gap; only a person can revoke it."""
+    STAGED = "staged"
+    """The one that an open rotation has made and not promoted yet."""
+
+
+@dataclass(frozen=True)
+class Emergency:
+    """What a person asked for when a token had leaked."""
+
+    reported: Instant
+    """When this process was told; what exposure counts from."""
+    order: Order
+    drain: float
+    """Seconds that replace-first drains at most."""
+    slot: Slot = Slot.ACTIVE
+    kill_only: bool = False
+    """No store can be reached: the token dies, and a later run publishes another one."""
+
+
 class DrainResult(StrEnum):
     """How a drain stands."""
 
@@ -412,6 +448,8 @@ class Rotation:
     abandoned: str = ""
     """Why the rotation was given up, in words; what is left is to undo it."""
     canary: CanaryCount | None = None
+    emergency: Emergency | None = None
+    """Set where a leaked token started it, or made it hurry."""
 
     @property
     def minting(self) -> str:

@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "urls": (),
     "model": ("clock",),
     "views": ("clock", "model"),
+    "words": ("model",),
     "policies": BASES,
     "planner": (*BASES, "policies.schedule"),
     "engine": (*BASES, "audit.base", "destinations.base", "journal.base", "provider.base", "verifiers.base"),

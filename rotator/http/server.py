@@ -137,6 +137,8 @@ class _Connection(H11Protocol):
         # Anybody could fill the log with its warnings of what is no HTTP.
         self.logger = logging.getLogger("rotator.http.connection")
         self.logger.setLevel(logging.ERROR)
+        # Switching it off in the configuration is not enough where something else handles its records.
+        self.access_log = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it

@@ -203,7 +203,7 @@ async def _no_such(request: Request, error: Exception) -> Response:
 
 
 class _Outermost:
-    """Checks the Host, adds the security headers, and turns what nobody expected into a bare 500."""
+    """Checks size and Host, adds the security headers, and turns what nobody expected into a bare 500."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -234,6 +234,7 @@ class _Outermost:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            self._guard.size(Request(scope))
             self._guard.host(Request(scope))
         except Problem as problem:
             await problem.answer(as_json=_as_json(scope))(scope, receive, send)

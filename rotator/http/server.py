@@ -15,12 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rotator.errors import InvalidInput
 from rotator.http.answers import SECURITY_HEADERS
+from rotator.http.guard import HEADER_BYTES
 from rotator.settings_values import Listen
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 128
-HEADER_BYTES: Final = 16 * 1024
 HEADER_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0
 KEEP_ALIVE_SECONDS: Final = 5

@@ -37,9 +37,12 @@ def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
     if not any(draining.waits(one) for one in outcome.rotations):
         return outcome
     say(
-        "Waiting for the drain. To stop waiting is harmless: `rotator run` goes on with it, "
+        "Waiting until it is over. To stop waiting is harmless: `rotator run` goes on with it, "
         "`rotator status` shows it."
     )
+    for one in outcome.rotations:
+        if draining.asks_for_revocation(one):
+            _show(one)
     rotations, interrupted = draining.wait(
         wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
     )

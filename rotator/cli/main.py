@@ -24,6 +24,7 @@ from rotator.cli import (
     rollback,
     rotate,
     schema,
+    serve,
     signals,
     stage,
     status,
@@ -82,6 +83,7 @@ def application() -> typer.Typer:
     verb(app, "run")(run_verb.run)
     verb(app, "rotate")(rotate.rotate)
     verb(app, "stage")(stage.stage)
+    verb(app, "serve")(serve.serve)
     verb(app, "status")(status.status)
     verb(app, "history")(history.history)
     verb(app, "verify")(verify.verify)

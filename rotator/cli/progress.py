@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rotator.engine.context import Progress
+
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -54,6 +58,13 @@ class Lines:
     def tell(self, text: str) -> None:
         # Not through the stream: its lock may be held by what the signal interrupted.
         os.write(2, f"{text}\n".encode())
+
+
+class LogLines:
+    """Progress of the daemon: to the log, for whoever asks for debug."""
+
+    def __call__(self, progress: Progress) -> None:
+        log.debug("%s: %s", progress.policy, progress.text)
 
 
 class LiveLines:

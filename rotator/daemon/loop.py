@@ -316,13 +316,15 @@ class Daemon:
             drains = rotation.state is State.DRAINING
             level = logging.INFO if rotation.exit_code == 0 else logging.WARNING
             text = f"{rotation.state}: {rotation.message}"
-            if not drains or self._noted.get(rotation.id) != str(rotation.state):
-                log.log(level, "%s: rotation %s %s", policy.name, rotation.id, text)
+            # What rests is looked at again and again: said, and counted, when it has come to another state.
+            if self._noted.get(rotation.id) == str(rotation.state):
+                continue
             self._noted[rotation.id] = str(rotation.state)
-            if not rotation.unfinished:
-                self._noted.pop(rotation.id, None)
+            log.log(level, "%s: rotation %s %s", policy.name, rotation.id, text)
             if not drains and rotation.state is not State.RUNNING:
                 self._ended(rotation)
+            if not rotation.unfinished:
+                self._noted.pop(rotation.id)
 
     def _note(self, about: str, text: str) -> None:
         """Says something once, until it is something else."""

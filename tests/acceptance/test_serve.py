@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
+import httpx
 import pytest
 
 from tests.acceptance.moments import MINTED, VERIFIED, VERIFIER_TRIED, Moment
@@ -152,3 +154,82 @@ def test_a_drain_goes_on_over_a_restart(site: Site) -> None:
     assert entry.serves_a_living_token
     end(child)
     settled(site)
+
+
+def address(child: Child) -> str:
+    found = re.search(r"http://127\.0\.0\.1:\d+", child.errors)
+    assert found is not None, child.errors
+    return found[0]
+
+
+def test_it_is_asked_over_http(site: Site) -> None:
+    """A POST with the token begins a rotation that is not due, which the metrics count and the status shows."""
+    entry = site.add("billing")
+    site.environment["ROTATOR_API_TOKEN"] = "an-api-token-of-thirty-characters"
+    child = started(site)
+    with httpx.Client(base_url=address(child), trust_env=False) as client:
+        assert client.get("/healthz").text.strip() == "ok"
+        assert client.get("/readyz").status_code == 200
+        path = "/api/v1/policies/billing/rotate"
+        assert client.post(path, json={"reason": "spring cleaning"}).status_code == 401
+        bearer = {"Authorization": "Bearer an-api-token-of-thirty-characters"}
+        answer = client.post(path, json={"reason": "spring cleaning"}, headers=bearer)
+        assert answer.status_code == 202, answer.text
+        eventually(lambda: states(site) == ["completed"])
+        eventually(lambda: 'outcome="completed",policy="billing"' in client.get("/metrics").text)
+        metrics = client.get("/metrics").text
+        assert 'rotator_provider_requests_total{call="rotate-token",status="200"} 1.0' in metrics
+        (status,) = client.get("/api/v1/status").json()["policies"]
+        assert (status["name"], status["state"], status["last_outcome"]) == ("billing", "ok", "completed")
+        assert "billing" in client.get("/").text
+    shown = json.loads(site.run("history", "-o", "json").output)["rotations"][0]
+    assert (shown["id"], shown["trigger"]) == (answer.json()["rotation"], "api")
+    audit = (site.folder / "state" / "audit.jsonl").read_text(encoding="utf-8")
+    assert '"rotation.request"' in audit
+    assert "127.0.0.1" in audit
+    assert entry.mints == 1
+    errors = end(child)
+    assert "an-api-token-of" not in errors + audit
+    settled(site)
+
+
+def test_a_rotation_that_was_asked_for_survives_the_daemon(site: Site) -> None:
+    """202 is a promise: killed right after it, the next daemon rotates."""
+    entry = site.add("billing")
+    site.environment["ROTATOR_API_TOKEN"] = "an-api-token-of-thirty-characters"
+    site.simulator.faults.add("ping", "latency", seconds=0.3, times=2)
+    child = started(site)
+    answer = httpx.post(
+        f"{address(child)}/api/v1/policies/billing/rotate",
+        json={"reason": "now"},
+        headers={"Authorization": "Bearer an-api-token-of-thirty-characters"},
+        trust_env=False,
+    )
+    child.signal(signal.SIGKILL)
+    assert answer.status_code == 202
+    assert child.wait().code == KILLED
+    assert entry.mints == 0
+    child = started(site)
+    eventually(lambda: states(site) == ["completed"])
+    end(child)
+    settled(site)
+
+
+def test_it_refuses_to_listen_to_everybody_without_a_token(site: Site) -> None:
+    """Off loopback anybody could ask: exit 2 before anything is started, with what to do."""
+    site.add()
+    site.environment["ROTATOR_LISTEN"] = "0.0.0.0:0"
+    ended = site.run("serve")
+    assert ended.code == 2
+    assert "ROTATOR_API_TOKEN_FILE" in ended.errors
+
+
+def test_a_taken_port_is_a_clear_error(site: Site) -> None:
+    """Two daemons at one address: the second says which."""
+    site.add()
+    child = started(site)
+    site.environment["ROTATOR_LISTEN"] = address(child).removeprefix("http://")
+    ended = site.run("serve")
+    assert ended.code == 2, ended.errors
+    assert site.environment["ROTATOR_LISTEN"] in ended.errors
+    end(child)

@@ -35,6 +35,7 @@ LIBRARIES = {
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli",),
+    "apscheduler": ("daemon.ticker",),
 }
 
 # A package may import these parts of rotator (and itself). `wiring` and `cli` put everything together.
@@ -64,6 +65,14 @@ MAY_IMPORT = {
     "settings_values": BASES,
     "credentials": BASES,
     "logs": BASES,
+    "daemon": (
+        *BASES,
+        "views",
+        "operations",
+        "policies",
+        "engine",
+        "journal.base",
+    ),
     "operations": (
         *BASES,
         "canary",

@@ -37,7 +37,8 @@ class Workers:
         """
         future: Future[T] = Future()
         with self._lock:
-            if self._idle == 0 and self._started < self._threads:
+            # What is in line already will take the idle ones.
+            if self._queue.qsize() >= self._idle and self._started < self._threads:
                 self._started += 1
                 threading.Thread(target=self._run, name=f"http-{self._name}", daemon=True).start()
             try:

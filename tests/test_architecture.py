@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "journal": (*BASES, "audit.base"),
     "audit": BASES,
     "simulator": BASES,
-    "http": (*BASES, "settings_values", "views", "words"),
+    "http": (*BASES, "", "settings_values", "views", "words"),  # "" is the version
     "http_client": (*BASES, "http_watch"),
     "http_watch": (*BASES, "http_client"),
     "settings": (*BASES, "credentials", "settings_values"),

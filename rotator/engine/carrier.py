@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotator.audit.base import AuditEvent
+from rotator.clock import rfc3339
 from rotator.destinations.base import Destination
 from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
 from rotator.engine.ledger import Ledger
@@ -74,20 +75,25 @@ class Carrier:
         *,
         resumed: bool = False,
         token: Secret | None = None,
+        old: Secret | None = None,
     ) -> Rotation:
         """Ends when the rotation rests, for whatever reason; never raises a RotatorError. The lease is held.
-        `token` is one that a person handed in."""
+        `token` is one that a person handed in, `old` the leaked one."""
         context = self.context(rotation, policy, lease)
         context.new = token
+        context.old = old
+        context.ledger.audit_optional = rotation.urgent
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
             context.save()
+            urgency = self._urgency(context)
             context.audit(
                 "rotation.resume" if resumed else "rotation.start",
                 step=rotation.step,
                 reason=rotation.reason,
                 strategy=rotation.strategy,
                 destinations=list(context.destinations),
+                **urgency,
             )
             while self._one_step_or_back(context):
                 pass
@@ -180,8 +186,33 @@ class Carrier:
         context.save(step=result.go_to or step_after(context.rotation, name))
         if result.go_to == PREFLIGHT.name:
             # It turned out that nothing was changed, so a hold counts again.
-            self._check_hold(context.policy.name, context.rotation.trigger)
+            urgent = context.rotation.urgent
+            self._check_hold(context.policy.name, Trigger.EMERGENCY if urgent else context.rotation.trigger)
         return True
+
+    def _urgency(self, context: Context) -> dict[str, object]:
+        """What an emergency overrode and was asked for, for the audit; a hold is told to people too."""
+        emergency = context.rotation.emergency
+        if not context.rotation.urgent:
+            return {}
+        hold = self._ports.journal.holds().get(context.policy.name)
+        if hold is not None:
+            context.notes.append(
+                f"{context.policy.name} is held since {hold.since:%Y-%m-%d %H:%M} UTC by {hold.by}; "
+                "the emergency went ahead."
+            )
+        asked = (
+            {
+                "slot": emergency.slot,
+                "order": emergency.order,
+                "drain": emergency.drain,
+                "kill_only": emergency.kill_only,
+                "reported": rfc3339(emergency.reported.wall),
+            }
+            if emergency is not None
+            else {}
+        )
+        return {"overrode_hold": hold is not None, **asked}
 
     def _rest_here(self, context: Context, result: StepResult) -> None:
         """A drain that waits, or something that only a person or another look can end."""
@@ -268,7 +299,10 @@ class Carrier:
         for event, at in context.ledger.spooled():
             self._unwritten(event, at)
         message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
-        if past_no_return(context.rotation):
+        urgent = context.rotation.urgent
+        if urgent and not changed(context.rotation):
+            context.change(exit_code=4, message=f"{context.rotation.message} {message}".strip())
+        elif urgent or past_no_return(context.rotation):
             context.change(
                 state=State.NEEDS_ATTENTION,
                 exit_code=4,

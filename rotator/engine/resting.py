@@ -5,7 +5,7 @@ from __future__ import annotations
 from rotator.audit.base import AuditBroken
 from rotator.engine.states import VERIFY, changed, overlaps, past_no_return
 from rotator.errors import EndpointGone, NeedsAttention, RotatorError
-from rotator.model import Claim, Rotation, Trigger
+from rotator.model import Claim, Rotation
 
 
 def token_known_dead(rotation: Rotation) -> bool:
@@ -17,7 +17,7 @@ def claim_of(rotation: Rotation) -> Claim:
     """How urgent its next mint is: what is dead first, then emergencies, then all others."""
     if token_known_dead(rotation):
         return Claim(0, rotation.id)
-    return Claim(1 if rotation.trigger is Trigger.EMERGENCY else 2, rotation.id)
+    return Claim(1 if rotation.urgent else 2, rotation.id)
 
 
 def attention_of(error: RotatorError, rotation: Rotation) -> str | None:

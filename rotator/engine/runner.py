@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from rotator.audit.base import AuditEvent
@@ -16,8 +16,10 @@ from rotator.clock import Instant
 from rotator.engine.carrier import Carrier
 from rotator.engine.context import Observer, Timings
 from rotator.engine.drain import refuse_if_used
+from rotator.engine.emergency import in_flight, respond
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
+from rotator.engine.sides import last_incoming
 from rotator.engine.states import (
     CLOSE,
     DRAINS,
@@ -40,6 +42,7 @@ from rotator.model import (
     CanaryCount,
     DrainEvidence,
     DrainResult,
+    Emergency,
     Form,
     Policy,
     Rotation,
@@ -69,6 +72,7 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._holder = holder
+        self._timings = timings
         self._carrier = Carrier(ports, timings, stop, observer, unwritten, self._check_hold)
         self._leasing = Leasing(ports.journal, holder, ports.clock, stop, ttl=timings.lease)
 
@@ -79,12 +83,18 @@ class Runner:
         reason: str,
         *,
         wanted: Callable[[], bool] = lambda: True,
+        emergency: Emergency | None = None,
+        leaked: Secret | None = None,
     ) -> list[Rotation]:
         """Finishes what is unfinished for this policy, then rotates it unless that just happened.
 
         `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
+        With an `emergency` the lease is taken from whoever has it, and `engine.emergency` tells what is done;
+        `leaked` is the token itself where somebody has it, and is kept in memory only.
         Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
+        if emergency is not None:
+            return self._respond(policy, trigger, reason, emergency, leaked)
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
@@ -112,6 +122,19 @@ class Runner:
                 return [*done, begun]
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
 
+    def _respond(
+        self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
+    ) -> list[Rotation]:
+        journal, clock, timings = self._ports.journal, self._ports.clock, self._timings
+
+        def flying() -> float:
+            opened = journal.unfinished(policy.project)
+            return in_flight(opened, Instant.read(clock), timings.call + timings.settle)
+
+        with self._leasing.lease(policy.projects, in_flight=flying) as lease:
+            desk = _Desk(self, policy, trigger, reason, lease, leaked)
+            return respond(desk, policy, emergency)
+
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
         one that has not minted."""
@@ -120,7 +143,7 @@ class Runner:
             present = self._ports.journal.rotation(rotation.id)
             if present is None or not present.unfinished:
                 return present or rotation  # somebody else finished it while we waited for the lease
-            if not past_no_return(present):
+            if not (past_no_return(present) or present.urgent):
                 self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
 
@@ -253,7 +276,7 @@ class Runner:
             form=policy.form,
         )
 
-    def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
+    def _finish(self, rotation: Rotation, lease: Lease, old: Secret | None = None) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
         ours = rotation.new_fingerprint if rotation.minted and not overlaps(rotation) else None
@@ -261,13 +284,17 @@ class Runner:
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
+        rotation = _caught_up(rotation, recent)
+        if not rotation.unfinished:
+            self._ports.journal.save(lease, rotation)
+            return rotation
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
         step = rotation.step if changed(rotation) else steps_of(rotation)[0].name
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )
-        return self._carrier.carry(rotation, policy, lease, resumed=True)
+        return self._carrier.carry(rotation, policy, lease, resumed=True, old=old)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
         """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be
@@ -335,6 +362,77 @@ class Runner:
                 )
             )
         return replace(rotation, canary=total)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What an emergency has the runner do, under one lease."""
+
+    runner: Runner
+    policy: Policy
+    trigger: Trigger
+    reason: str
+    lease: Lease
+    leaked: Secret | None
+
+    def opened(self) -> list[Rotation]:
+        return list(reversed(self.runner._ports.journal.unfinished(self.policy.project)))
+
+    def latest(self) -> Rotation | None:
+        return next(iter(self.runner._ports.journal.rotations(self.policy.name, limit=1)), None)
+
+    def begin(self, form: Form, step: str, emergency: Emergency) -> Rotation:
+        begun = replace(
+            self.runner._begin(self.policy, self.trigger, self.reason),
+            form=form,
+            step=step,
+            emergency=emergency,
+            incoming=last_incoming(self.runner._ports.journal, self.policy) if emergency.kill_only else None,
+        )
+        old = self.leaked if emergency.kill_only else None
+        return self.runner._carrier.carry(begun, self.policy, self.lease, old=old)
+
+    def finish(self, rotation: Rotation) -> Rotation:
+        fingerprint = self.runner._ports.fingerprints.of(self.leaked) if self.leaked is not None else None
+        ours = fingerprint is not None and fingerprint == rotation.old_fingerprint
+        return self.runner._finish(rotation, self.lease, self.leaked if ours else None)
+
+
+def _caught_up(rotation: Rotation, recent: list[Rotation]) -> Rotation:
+    """The same rotation after emergencies that killed first have replaced a token which it goes by."""
+    if not overlaps(rotation):
+        return rotation
+    for newer in reversed(recent):
+        if not newer.minted or overlaps(newer) or newer.old_fingerprint is None:
+            continue
+        if newer.old_fingerprint == rotation.new_fingerprint and not rotation.abandoned:
+            # Readers were on its new token already, and are on the one that took its place.
+            rotation = replace(
+                rotation,
+                new_fingerprint=newer.new_fingerprint,
+                promoted=(newer.served or rotation.promoted) if rotation.promoted is not None else None,
+            )
+        elif newer.old_fingerprint == rotation.new_fingerprint:
+            # What it was to give up was dead already; a further mint would kill what readers hold.
+            rotation = replace(
+                rotation,
+                state=State.FAILED,
+                step="",
+                exit_code=0,
+                message=f"{rotation.message} An emergency took its place.".strip(),
+            )
+        elif (
+            newer.old_fingerprint == rotation.old_fingerprint
+            and rotation.promoted is None
+            and not past_no_return(rotation)
+            and not rotation.abandoned
+        ):
+            rotation = replace(
+                rotation,
+                abandoned=f"Emergency {newer.id} replaced the token that readers held.",
+                step=ROLLBACK.name,
+            )
+    return rotation
 
 
 def _together(former: CanaryCount | None, count: CanaryCount) -> CanaryCount:

@@ -10,8 +10,8 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from rotator.clock import Instant
 from rotator.engine.drain import forced
@@ -26,27 +26,21 @@ from rotator.engine.states import (
     past_no_return,
 )
 from rotator.errors import Refused
-from rotator.model import Emergency, Form, Order, Policy, Rotation, Slot
+from rotator.model import Emergency, Form, Order, Policy, Rotation, Slot, State
 
 
-class Desk(Protocol):
+@dataclass(frozen=True)
+class Desk:
     """What the runner does for it, under the lease."""
 
-    def opened(self) -> list[Rotation]:
-        """The policy's unfinished rotations, newest first, as they stand now."""
-        ...
-
-    def begin(self, form: Form, step: str, emergency: Emergency) -> Rotation:
-        """A new rotation, carried until it rests."""
-        ...
-
-    def finish(self, rotation: Rotation) -> Rotation:
-        """Goes on with an open one until it rests."""
-        ...
-
-    def latest(self) -> Rotation | None:
-        """The policy's newest rotation, whatever its state."""
-        ...
+    opened: Callable[[], list[Rotation]]
+    """The policy's unfinished rotations, newest first, as they stand now."""
+    begin: Callable[[Form, str, Emergency], Rotation]
+    """A new rotation of this list of steps, carried from this step until it rests."""
+    finish: Callable[[Rotation], Rotation]
+    """Goes on with an open one until it rests."""
+    latest: Callable[[], Rotation | None]
+    """The policy's newest rotation, whatever its state."""
 
 
 def respond(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
@@ -87,7 +81,7 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
             return [*done, *_bridge(desk, replace(emergency, slot=Slot.BRIDGE))]
         elif not (overlaps(one) and replace_first):
             later.append(one)
-        elif one.abandoned or past_no_return(one) or one.form is Form.BRIDGE and one.minted:
+        elif one.abandoned or past_no_return(one) or (one.form is Form.BRIDGE and one.minted):
             done.append(desk.finish(_hurried(one, replace(emergency, drain=0.0, slot=Slot.OUTGOING))))
             if done[-1].unfinished:
                 return done
@@ -191,3 +185,40 @@ def _minted_anew(one: Rotation, emergency: Emergency) -> Rotation:
         intent=replace(one.intent, known_fingerprints=known),
         step=REPLACE_STAGE.name,
     )
+
+
+def caught_up(rotation: Rotation, recent: list[Rotation]) -> Rotation:
+    """The same rotation after emergencies that killed first have replaced a token which it goes by."""
+    if not overlaps(rotation):
+        return rotation
+    for newer in reversed(recent):
+        if not newer.minted or overlaps(newer) or newer.old_fingerprint is None:
+            continue
+        if newer.old_fingerprint == rotation.new_fingerprint and not rotation.abandoned:
+            # Readers were on its new token already, and are on the one that took its place.
+            rotation = replace(
+                rotation,
+                new_fingerprint=newer.new_fingerprint,
+                promoted=(newer.served or rotation.promoted) if rotation.promoted is not None else None,
+            )
+        elif newer.old_fingerprint == rotation.new_fingerprint:
+            # What it was to give up was dead already; a further mint would kill what readers hold.
+            rotation = replace(
+                rotation,
+                state=State.FAILED,
+                step="",
+                exit_code=0,
+                message=f"{rotation.message} An emergency took its place.".strip(),
+            )
+        elif (
+            newer.old_fingerprint == rotation.old_fingerprint
+            and rotation.promoted is None
+            and not past_no_return(rotation)
+            and not rotation.abandoned
+        ):
+            rotation = replace(
+                rotation,
+                abandoned=f"Emergency {newer.id} replaced the token that readers held.",
+                step=ROLLBACK.name,
+            )
+    return rotation

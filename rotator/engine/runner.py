@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from rotator.audit.base import AuditEvent
@@ -16,7 +16,7 @@ from rotator.clock import Instant
 from rotator.engine.carrier import Carrier
 from rotator.engine.context import Observer, Timings
 from rotator.engine.drain import refuse_if_used
-from rotator.engine.emergency import in_flight, respond
+from rotator.engine.emergency import Desk, caught_up, in_flight, respond
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
 from rotator.engine.sides import last_incoming
@@ -126,14 +126,35 @@ class Runner:
         self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
     ) -> list[Rotation]:
         journal, clock, timings = self._ports.journal, self._ports.clock, self._timings
+        fingerprints = self._ports.fingerprints
 
         def flying() -> float:
             opened = journal.unfinished(policy.project)
             return in_flight(opened, Instant.read(clock), timings.call + timings.settle)
 
         with self._leasing.lease(policy.projects, in_flight=flying) as lease:
-            desk = _Desk(self, policy, trigger, reason, lease, leaked)
-            return respond(desk, policy, emergency)
+
+            def begin(form: Form, step: str, emergency: Emergency) -> Rotation:
+                incoming = last_incoming(journal, policy) if emergency.kill_only else None
+                begun = self._begin(policy, trigger, reason)
+                begun = replace(begun, form=form, step=step, emergency=emergency, incoming=incoming)
+                old = leaked if emergency.kill_only else None
+                return self._carrier.carry(begun, policy, lease, old=old)
+
+            def finish(rotation: Rotation) -> Rotation:
+                leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
+                return self._finish(rotation, lease, leaked if leads else None)
+
+            return respond(
+                Desk(
+                    opened=lambda: list(reversed(journal.unfinished(policy.project))),
+                    begin=begin,
+                    finish=finish,
+                    latest=lambda: next(iter(journal.rotations(policy.name, limit=1)), None),
+                ),
+                policy,
+                emergency,
+            )
 
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
@@ -284,7 +305,7 @@ class Runner:
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
-        rotation = _caught_up(rotation, recent)
+        rotation = caught_up(rotation, recent)
         if not rotation.unfinished:
             self._ports.journal.save(lease, rotation)
             return rotation
@@ -362,77 +383,6 @@ class Runner:
                 )
             )
         return replace(rotation, canary=total)
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """What an emergency has the runner do, under one lease."""
-
-    runner: Runner
-    policy: Policy
-    trigger: Trigger
-    reason: str
-    lease: Lease
-    leaked: Secret | None
-
-    def opened(self) -> list[Rotation]:
-        return list(reversed(self.runner._ports.journal.unfinished(self.policy.project)))
-
-    def latest(self) -> Rotation | None:
-        return next(iter(self.runner._ports.journal.rotations(self.policy.name, limit=1)), None)
-
-    def begin(self, form: Form, step: str, emergency: Emergency) -> Rotation:
-        begun = replace(
-            self.runner._begin(self.policy, self.trigger, self.reason),
-            form=form,
-            step=step,
-            emergency=emergency,
-            incoming=last_incoming(self.runner._ports.journal, self.policy) if emergency.kill_only else None,
-        )
-        old = self.leaked if emergency.kill_only else None
-        return self.runner._carrier.carry(begun, self.policy, self.lease, old=old)
-
-    def finish(self, rotation: Rotation) -> Rotation:
-        fingerprint = self.runner._ports.fingerprints.of(self.leaked) if self.leaked is not None else None
-        ours = fingerprint is not None and fingerprint == rotation.old_fingerprint
-        return self.runner._finish(rotation, self.lease, self.leaked if ours else None)
-
-
-def _caught_up(rotation: Rotation, recent: list[Rotation]) -> Rotation:
-    """The same rotation after emergencies that killed first have replaced a token which it goes by."""
-    if not overlaps(rotation):
-        return rotation
-    for newer in reversed(recent):
-        if not newer.minted or overlaps(newer) or newer.old_fingerprint is None:
-            continue
-        if newer.old_fingerprint == rotation.new_fingerprint and not rotation.abandoned:
-            # Readers were on its new token already, and are on the one that took its place.
-            rotation = replace(
-                rotation,
-                new_fingerprint=newer.new_fingerprint,
-                promoted=(newer.served or rotation.promoted) if rotation.promoted is not None else None,
-            )
-        elif newer.old_fingerprint == rotation.new_fingerprint:
-            # What it was to give up was dead already; a further mint would kill what readers hold.
-            rotation = replace(
-                rotation,
-                state=State.FAILED,
-                step="",
-                exit_code=0,
-                message=f"{rotation.message} An emergency took its place.".strip(),
-            )
-        elif (
-            newer.old_fingerprint == rotation.old_fingerprint
-            and rotation.promoted is None
-            and not past_no_return(rotation)
-            and not rotation.abandoned
-        ):
-            rotation = replace(
-                rotation,
-                abandoned=f"Emergency {newer.id} replaced the token that readers held.",
-                step=ROLLBACK.name,
-            )
-    return rotation
 
 
 def _together(former: CanaryCount | None, count: CanaryCount) -> CanaryCount:

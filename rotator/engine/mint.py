@@ -139,7 +139,8 @@ def look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
     """What the destinations hold, and the fingerprints of everything that is current or staged in them.
 
     Before the first mint all must answer and be ours. Once readers may hold a dead token, or the token in
-    them has to die first, only the authoritative one must: a destination that follows is tried afterwards, and keeps nobody waiting.
+    them has to die first, only the authoritative one must: a destination that follows is tried afterwards, and
+    keeps nobody waiting.
     """
     readings: dict[str, Reading] = {}
     known: set[str] = set()

@@ -16,7 +16,7 @@ from rotator.engine.context import Context, StepResult
 from rotator.engine.preflight import check_ownership
 from rotator.engine.publish import follow, publish
 from rotator.engine.recovery import Fate, look
-from rotator.engine.resting import claim_of, token_known_dead
+from rotator.engine.resting import claim_of, token_known_dead, waiting_until
 from rotator.engine.states import PREFLIGHT, kills_first
 from rotator.errors import (
     CredentialRejected,
@@ -320,7 +320,7 @@ def _give_up(context: Context, failure: RotatorError | None) -> RotatorError:
 def take_slot(context: Context) -> None:
     """Waits for room in the shared limit on rotate-token, keeping an eye on the lease."""
     while (seconds := context.limiter.take("rotate", claim_of(context.rotation))) > 0:
-        context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
+        context.say(waiting_until(context.clock, seconds))
         context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 

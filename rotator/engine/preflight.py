@@ -5,7 +5,7 @@ from __future__ import annotations
 from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import measure
-from rotator.engine.resting import claim_of
+from rotator.engine.resting import claim_of, waiting_until
 from rotator.engine.sides import choose_sides
 from rotator.engine.states import kills_first
 from rotator.errors import AuditUnavailable, NeedsAttention, Refused, RotatorError, Unreachable
@@ -83,7 +83,7 @@ def await_room(context: Context) -> None:
     while (seconds := context.limiter.peek("rotate", claim_of(context.rotation))) > 0:
         if not waiting:
             waiting = True
-            context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
+            context.say(waiting_until(context.clock, seconds))
         context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rotator.clock import Instant
-from rotator.model import Emergency, Order, Rotation, Slot, Trigger
+from rotator.model import Emergency, Order, Rotation, Trigger
 from rotator.secret import Secret
 from tests.engine.bench import Bench
 

@@ -120,8 +120,8 @@ def test_exposure_ends_with_the_proof_and_begins_with_the_report(bench: Bench) -
 
 def test_failing_verifier_only_warns(make_bench: MakeBench) -> None:
     """Beforehand it is a note; afterwards an alarm; the token is replaced either way."""
-    verify = [{"type": "ping"}, {"type": "send", "from": "rotation@example.com"}]
-    bench = make_bench(verify=verify)  # no domain, so no send succeeds
+    verify = [{"type": "ping"}, {"type": "send", "from": "rotation@elsewhere.example"}]
+    bench = make_bench(verify=verify)  # not a domain of the project, so no send succeeds
     assert bench.rotate().state is State.REFUSED
     rotation = kill_first(bench)
     assert rotation.exit_code == 4

@@ -33,6 +33,7 @@ from rotator.errors import (
     AuditUnavailable,
     Interrupted,
     InvalidInput,
+    JournalUnavailable,
     LeaseLost,
     Refused,
     RotatorError,
@@ -45,6 +46,9 @@ from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Trig
 from rotator.secret import Secret
 
 log = logging.getLogger(__name__)
+
+_RECENT = 10
+"""Rotations of a policy among which the emergency that took its lease is looked for."""
 
 
 class Carrier:
@@ -85,13 +89,27 @@ class Carrier:
         context.ledger.audit_optional = rotation.urgent
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
+            self._carry(context, resumed=resumed)
+        except LeaseLost as error:
+            # The record is somebody else's now: nothing may be written down by us.
+            message = f"{error}{self._taken_by_emergency(rotation)}"
+            context.change(message=message, exit_code=error.exit_code)
+            context.say(message)
+            self._audit_leftovers(context)
+            return context.rotation
+        self._write_leftovers(context)
+        return context.rotation
+
+    def _carry(self, context: Context, *, resumed: bool) -> None:
+        """As `carry`, but raises LeaseLost: also where it shows while something else is written down."""
+        try:
             context.save()
             urgency = self._urgency(context)
             context.audit(
                 "rotation.resume" if resumed else "rotation.start",
-                step=rotation.step,
-                reason=rotation.reason,
-                strategy=rotation.strategy,
+                step=context.rotation.step,
+                reason=context.rotation.reason,
+                strategy=context.rotation.strategy,
                 destinations=list(context.destinations),
                 **urgency,
             )
@@ -99,19 +117,13 @@ class Carrier:
                 pass
         except Interrupted as error:
             self._interrupted(context, error)
-        except LeaseLost as error:
-            # The record is somebody else's now: nothing may be written down by us.
-            context.change(message=str(error), exit_code=error.exit_code)
-            context.say(str(error))
-            self._audit_leftovers(context)
-            return context.rotation
+        except LeaseLost:
+            raise
         except RotatorError as error:
             self._rest(context, error)
         except Exception as error:
-            log.exception("unexpected error in rotation %s", rotation.id)
+            log.exception("unexpected error in rotation %s", context.rotation.id)
             self._rest(context, unexpected(error))
-        self._write_leftovers(context)
-        return context.rotation
 
     def context(self, rotation: Rotation, policy: Policy, lease: Lease) -> Context:
         """What the steps of a rotation get to work with."""
@@ -189,6 +201,19 @@ class Carrier:
             urgent = context.rotation.urgent
             self._check_hold(context.policy.name, Trigger.EMERGENCY if urgent else context.rotation.trigger)
         return True
+
+    def _taken_by_emergency(self, rotation: Rotation) -> str:
+        """Why the lease was lost, where the journal tells: one that has ended does not name its holder."""
+        if rotation.urgent:
+            return ""
+        try:
+            recent = self._ports.journal.rotations(rotation.policy, limit=_RECENT)
+        except JournalUnavailable:
+            return ""
+        for one in recent:
+            if one.urgent and (one.id == rotation.id or one.started_at >= rotation.started_at):
+                return f" It was an emergency that took over: see rotation {one.id}."
+        return ""
 
     def _urgency(self, context: Context) -> dict[str, object]:
         """What an emergency overrode and was asked for, for the audit; a hold is told to people too."""

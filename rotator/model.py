@@ -452,6 +452,11 @@ class Rotation:
     """Set where a leaked token started it, or made it hurry."""
 
     @property
+    def urgent(self) -> bool:
+        """A leaked token started it or made it hurry: no hold, verifier or audit stands in its way."""
+        return self.trigger is Trigger.EMERGENCY or self.emergency is not None
+
+    @property
     def minting(self) -> str:
         """The project that a mint of this rotation calls."""
         return self.incoming or self.project

@@ -48,10 +48,22 @@ def serve_everywhere(context: Context, token: Secret) -> StepResult:
             f"{'; '.join(behind)}",
             f"Mend it, then `rotator run` goes on; `rotator rollback {context.policy.name}` goes back",
         )
+        if context.rotation.emergency is not None and _leads(context):
+            # A leaked token does not live on for the sake of one destination that is away.
+            context.save(promoted=context.instant())
+            return StepResult(StepOutcome.FAILED, "; ".join(behind))
         return StepResult(StepOutcome.FAILED, "; ".join(behind), rest=True)
     context.save(promoted=context.instant())
     context.ledger.settle(context.rotation, ("destination-behind",))
     return StepResult(StepOutcome.DONE)
+
+
+def _leads(context: Context) -> bool:
+    ref = context.authoritative.spec.ref
+    return any(
+        record.ref == ref and record.state is DestinationState.CURRENT
+        for record in context.rotation.destinations
+    )
 
 
 def _serve_at(context: Context, destination: Destination, token: Secret) -> RotatorError | None:

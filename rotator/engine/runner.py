@@ -1,6 +1,7 @@
 """What is done for a policy under its lease: finish what is open, begin, join, end a drain, go back.
 
-The same code for every trigger; `carrier` takes each rotation through its steps.
+The same code for every trigger; `carrier` takes each rotation through its steps. One module because every entry
+takes the same lease and hands it to the same few parts, and is read beside the others.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from rotator.clock import Instant
 from rotator.engine.carrier import Carrier
 from rotator.engine.context import Observer, Timings
 from rotator.engine.drain import refuse_if_used
+from rotator.engine.emergency import Desk, caught_up, in_flight, respond
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
+from rotator.engine.sides import last_incoming
 from rotator.engine.states import (
     CLOSE,
     DRAINS,
@@ -40,6 +43,7 @@ from rotator.model import (
     CanaryCount,
     DrainEvidence,
     DrainResult,
+    Emergency,
     Form,
     Policy,
     Rotation,
@@ -69,6 +73,7 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._holder = holder
+        self._timings = timings
         self._carrier = Carrier(ports, timings, stop, observer, unwritten, self._check_hold)
         self._leasing = Leasing(ports.journal, holder, ports.clock, stop, ttl=timings.lease)
 
@@ -79,12 +84,18 @@ class Runner:
         reason: str,
         *,
         wanted: Callable[[], bool] = lambda: True,
+        emergency: Emergency | None = None,
+        leaked: Secret | None = None,
     ) -> list[Rotation]:
         """Finishes what is unfinished for this policy, then rotates it unless that just happened.
 
         `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
+        With an `emergency` the lease is taken from whoever has it, and `engine.emergency` tells what is done;
+        `leaked` is the token itself where somebody has it, and is kept in memory only.
         Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
+        if emergency is not None:
+            return self._respond(policy, trigger, reason, emergency, leaked)
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
@@ -127,6 +138,40 @@ class Runner:
             self._ports.journal.save(lease, begun)
             return begun.id
 
+    def _respond(
+        self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
+    ) -> list[Rotation]:
+        journal, clock, timings = self._ports.journal, self._ports.clock, self._timings
+        fingerprints = self._ports.fingerprints
+
+        def flying() -> float:
+            opened = journal.unfinished(policy.project)
+            return in_flight(opened, Instant.read(clock), timings.call + timings.settle)
+
+        with self._leasing.lease(policy.projects, in_flight=flying) as lease:
+
+            def begin(form: Form, step: str, emergency: Emergency) -> Rotation:
+                incoming = last_incoming(journal, policy) if emergency.kill_only else None
+                begun = self._begin(policy, trigger, reason)
+                begun = replace(begun, form=form, step=step, emergency=emergency, incoming=incoming)
+                old = leaked if emergency.kill_only else None
+                return self._carrier.carry(begun, policy, lease, old=old)
+
+            def finish(rotation: Rotation) -> Rotation:
+                leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
+                return self._finish(rotation, lease, leaked if leads else None)
+
+            return respond(
+                Desk(
+                    opened=lambda: list(reversed(journal.unfinished(policy.project))),
+                    begin=begin,
+                    finish=finish,
+                    latest=lambda: next(iter(journal.rotations(policy.name, limit=1)), None),
+                ),
+                policy,
+                emergency,
+            )
+
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
         one that has not minted."""
@@ -135,7 +180,7 @@ class Runner:
             present = self._ports.journal.rotation(rotation.id)
             if present is None or not present.unfinished:
                 return present or rotation  # somebody else finished it while we waited for the lease
-            if not past_no_return(present):
+            if not (past_no_return(present) or present.urgent):
                 self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
 
@@ -268,7 +313,7 @@ class Runner:
             form=policy.form,
         )
 
-    def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
+    def _finish(self, rotation: Rotation, lease: Lease, old: Secret | None = None) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
         ours = rotation.new_fingerprint if rotation.minted and not overlaps(rotation) else None
@@ -276,13 +321,17 @@ class Runner:
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
+        rotation = caught_up(rotation, recent)
+        if not rotation.unfinished:
+            self._ports.journal.save(lease, rotation)
+            return rotation
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
         step = rotation.step if changed(rotation) else steps_of(rotation)[0].name
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )
-        return self._carrier.carry(rotation, policy, lease, resumed=True)
+        return self._carrier.carry(rotation, policy, lease, resumed=True, old=old)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
         """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be

@@ -41,10 +41,15 @@ def watching() -> Iterator[Watcher]:
 
 
 class Lines:
-    """`policy: text`, a line at a time: for logs, pipes and simple terminals."""
+    """`policy: text`, a line at a time: for logs, pipes and simple terminals. What was said is not said again."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, str] = {}
 
     def __call__(self, progress: Progress) -> None:
-        say(f"{progress.policy}: {progress.text}")
+        if self._latest.get(progress.policy) != progress.text:
+            self._latest[progress.policy] = progress.text
+            say(f"{progress.policy}: {progress.text}")
 
     def tell(self, text: str) -> None:
         # Not through the stream: its lock may be held by what the signal interrupted.

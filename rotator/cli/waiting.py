@@ -37,9 +37,11 @@ def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
     if not any(draining.waits(one) for one in outcome.rotations):
         return outcome
     say(
-        "Waiting for the drain. To stop waiting is harmless: `rotator run` goes on with it, "
+        "Waiting until it is over. To stop waiting is harmless: `rotator run` goes on with it, "
         "`rotator status` shows it."
     )
+    for one in outcome.rotations:
+        _say_what_to_revoke(one)
     rotations, interrupted = draining.wait(
         wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
     )
@@ -48,3 +50,14 @@ def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
 
 def _show(rotation: Rotation) -> None:
     say(f"{rotation.policy}: {rotation.message or rotation.state}")
+    _say_what_to_revoke(rotation)
+
+
+def _say_what_to_revoke(rotation: Rotation) -> None:
+    from rotator.operations import draining  # noqa: PLC0415
+
+    if draining.asks_for_revocation(rotation):
+        say(
+            f"{rotation.policy}: In the Lettermint dashboard, revoke the older token of project "
+            f"{rotation.outgoing or rotation.project} now; this goes on when it is dead."
+        )

@@ -74,6 +74,9 @@ class Journal:
         if parts.password:
             # Registered for the scrubber: a driver's error text may hold the password alone.
             Secret(unquote(parts.password))
+        for name in ("password", "sslpassword"):
+            for value in parse_qs(parts.query).get(name, ()):
+                Secret(value)
         user = f"{parts.username}@" if parts.username else ""
         port = f":{parts.port}" if parts.port else ""
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

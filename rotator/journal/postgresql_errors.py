@@ -18,7 +18,7 @@ _Finding = tuple[str, str, bool]
 """What happened (after the journal's name), what to do, and whether the settings are what is wrong."""
 
 _AGAIN: Final = "Try again; if it stays so, look at the server's log"
-_GRANT: Final = (
+GRANT: Final = (
     "Let the user of ROTATOR_JOURNAL own the database or its schema: CREATE once, and SELECT, INSERT, UPDATE "
     "and DELETE on its tables"
 )
@@ -33,10 +33,10 @@ _BY_STATE: Final[dict[str, _Finding]] = {
     "28000": ("refuses this user, or a connection of this kind", _SETTING, True),
     "28P01": ("refuses the user or the password", _SETTING, True),
     "3D000": ("names a database that does not exist", _SETTING, True),
-    "3F000": ("has no schema to make tables in", _GRANT, True),
+    "3F000": ("has no schema to make tables in", GRANT, True),
     "40001": ("was busy with another change", _AGAIN, False),
     "40P01": ("was busy with another change", _AGAIN, False),
-    "42501": ("does not give this user the rights it needs", _GRANT, True),
+    "42501": ("does not give this user the rights it needs", GRANT, True),
     "42P01": ("has lost its tables", _TABLES, False),
     "53100": ("cannot grow: the server's disk is full", "Free some space there, then try again", False),
     "53300": ("has no connection left", "Raise max_connections there, or use a pooler", False),

@@ -26,10 +26,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rotator.clock import Clock, Instant
 from rotator.errors import JournalUnavailable
-from rotator.journal.base import JournalMisconfigured
+from rotator.journal.base import JournalMisconfigured, NoJournal
 from rotator.journal.database import CommitUnclear, Statements, Values
 from rotator.journal.migrations import MIGRATIONS, Migration
-from rotator.journal.postgresql_errors import PRIMARY, broken, explain, explain_connection, passes
+from rotator.journal.postgresql_errors import GRANT, PRIMARY, broken, explain, explain_connection, passes
 from rotator.secret import Secret
 
 log = logging.getLogger(__name__)
@@ -63,10 +63,6 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "tcp_user_timeout": "10000",
 }
 """Where the address says nothing else. Milliseconds for the last one, seconds for the others."""
-
-
-class NoJournal(JournalMisconfigured):
-    """There is no journal in the database, and none was to be made."""
 
 
 class _Transaction:
@@ -283,6 +279,9 @@ class PostgresqlServer:
         with self._transaction("BEGIN READ ONLY", opening=True) as (database, _):
             version, tables = self._state(database)
             (encoding,) = database.execute("SHOW server_encoding").fetchone() or ("",)
+            (may_create,) = database.execute(
+                "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+            ).fetchone() or (False,)
             (standby,) = database.execute("SELECT pg_is_in_recovery()").fetchone() or (False,)
         if encoding != "UTF8":
             raise self._misconfigured(
@@ -295,6 +294,8 @@ class PostgresqlServer:
                 f"shares its schema with tables of another program ({', '.join(tables)})",
                 "Name a database of its own in ROTATOR_JOURNAL",
             )
+        if version is None and not may_create:
+            raise self._misconfigured("does not exist, and this user may make no tables there", GRANT)
         if version is None and not create:
             raise NoJournal(
                 f"{self.where} does not exist",

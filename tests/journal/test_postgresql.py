@@ -13,12 +13,12 @@ import pytest
 from rotator.audit.base import ChainHead
 from rotator.clock import SystemClock
 from rotator.errors import Busy, JournalUnavailable, LeaseLost
-from rotator.journal.base import JournalMisconfigured
+from rotator.journal.base import JournalMisconfigured, NoJournal
 from rotator.journal.database import CommitUnclear
 from rotator.journal.holder import this_process
 from rotator.journal.migrations import MIGRATIONS, Migration
 from rotator.journal.postgresql import PostgresqlJournal
-from rotator.journal.postgresql_server import NoJournal, PostgresqlServer
+from rotator.journal.postgresql_server import PostgresqlServer
 from rotator.secret import Secret
 from tests.journal.builders import PROJECT, rotation, stranger
 from tests.journal.contract import JournalContract
@@ -288,7 +288,7 @@ def test_missing_rights_say_what_to_grant(make_journal, postgresql, database):
     """A user that may not make tables, and one that may not write to them."""
     postgresql.execute("DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD 'wrong-Pa55'")
     url = postgresql.url(database, "reader", "wrong-Pa55")
-    with pytest.raises(JournalMisconfigured, match=r"rights|no schema") as caught:
+    with pytest.raises(JournalMisconfigured, match="may make no tables") as caught:
         make_journal(url=url)
     assert refused(caught)
 

@@ -38,7 +38,14 @@ CONNECTIONS: Final = 4
 """At most so many of one process; further threads wait for milliseconds."""
 
 WAIT_SECONDS: Final = 5.0
-"""How long an operation waits for a connection, for a lock and for an answer; a third of the default lease."""
+"""How long an operation waits for another thread, for a lock and for an answer; a third of the default lease."""
+
+RECONNECT_SECONDS: Final = 2.0
+"""How long an operation waits for a server that restarts. Short, because a minted token may wait to be published
+meanwhile, and whoever publishes it can record that later."""
+
+_REST_SECONDS: Final = 1.0
+"""After that was in vain, operations fail at once for so long: one outage is waited for once."""
 
 _RETRY_SECONDS: Final = 0.2
 _SERIAL: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
@@ -56,7 +63,7 @@ _PLACEHOLDER: Final = re.compile(r"\?|(?<!:):([a-z_]+)")
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "application_name": "rotator",
-    "connect_timeout": "5",
+    "connect_timeout": "2",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -108,6 +115,8 @@ class PostgresqlServer:
         self._opened: str | None = None
         """The journal's id, once it is known."""
         self._closed = False
+        self._down: float | None = None
+        """Until when, by the boot clock, nobody tries to connect."""
         self._forget()
         try:
             self._open(create=create)
@@ -178,7 +187,7 @@ class PostgresqlServer:
 
     def _begun(self, statements: str, *, opening: bool) -> tuple[Any, _Transaction, list[Any]]:
         """A transaction begun. Nothing was written by then, so a broken connection is simply replaced."""
-        give_up_at = self._clock.boot() + WAIT_SECONDS
+        give_up_at = self._clock.boot() + RECONNECT_SECONDS
         while True:
             connection, fresh = self._connection(give_up_at, opening=opening)
             try:
@@ -235,14 +244,23 @@ class PostgresqlServer:
         with self._guard:
             if self._idle:
                 return self._idle.pop(), False
+        if self._down is not None and self._clock.boot() < self._down:
+            raise JournalUnavailable(
+                f"{self.where} could not be reached a moment ago",
+                then="Nothing of this step was written to the journal",
+                remedy="Try again when the server is up",
+            )
         while True:
             try:
-                return self._connect(), True
+                made = self._connect()
+                self._down = None
+                return made, True
             except psycopg.Error as error:
                 # The driver's text may quote the address, so it is no part of what is raised.
                 last = explain_connection(error, self.where, opening=opening)
                 again = not opening and passes(error) and self._clock.boot() < give_up_at
             if not again:
+                self._down = self._clock.boot() + _REST_SECONDS
                 raise last
             self._clock.wait(_RETRY_SECONDS)
 

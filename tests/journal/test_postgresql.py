@@ -143,36 +143,46 @@ def test_processes_that_start_together_make_one_journal(make_journal):
 # restarts of the server
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
+@pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_between_operations_is_not_noticed(make_journal, postgresql, how):
-    """Broken connections are replaced; lease and record are still there."""
-    journal = make_journal(clock=SystemClock())
+    """Broken connections are replaced, the server is waited for, and lease and record are still there."""
+
+    class StartingClock(SystemClock):
+        """Starts the server when somebody waits for it."""
+
+        waited = False
+
+        def wait(self, seconds, stop=None):
+            if not self.waited:
+                self.waited = True
+                postgresql.start()
+            return super().wait(seconds, stop)
+
+    clock = StartingClock()
+    journal = make_journal(clock=clock)
     lease = journal.acquire((PROJECT,), stranger(), ttl=60)
     getattr(postgresql, how)()
-    if how == "kill":
-        back = threading.Timer(0.3, postgresql.start)
-        back.start()
 
     journal.save(lease, rotation())
 
-    if how == "kill":
-        back.join()
+    assert clock.waited
     assert journal.rotation("r-1") == rotation()
     journal.check(lease)
 
 
 def test_a_restart_during_an_operation_is_an_outage_to_retry(make_journal, postgresql):
     """Killed inside a transaction, nothing of it was written; the message says so and the next try works."""
+
+    def die_inside(server):
+        with server.write() as inside:
+            inside.execute("INSERT INTO meta (name, value) VALUES ('half', 'done')")
+            postgresql.kill()
+            postgresql.start()
+            inside.execute("SELECT 1")
+
     journal = make_journal(clock=SystemClock())
-    server = journal._database
-    with (
-        pytest.raises(JournalUnavailable, match="Nothing of this step was written") as caught,
-        server.write() as inside,
-    ):
-        inside.execute("INSERT INTO meta (name, value) VALUES ('half', 'done')")
-        postgresql.kill()
-        postgresql.start()
-        inside.execute("SELECT 1")
+    with pytest.raises(JournalUnavailable, match="Nothing of this step was written") as caught:
+        die_inside(journal._database)
 
     assert (caught.value.exit_code, caught.value.retryable, type(caught.value)) == (
         6,
@@ -224,18 +234,23 @@ def test_a_commit_that_lost_its_answer_is_not_called_a_failure(make_journal):
     assert journal.acquire((PROJECT,), stranger(), ttl=15).epochs == {PROJECT: 1}
 
 
-def test_a_server_that_is_away_is_an_outage(make_journal, postgresql):
-    """Away for longer than an operation waits: exit 6, and nothing was written."""
+def test_a_server_that_is_away_is_an_outage(make_journal, postgresql, clock):
+    """Away for longer than an operation waits: exit 6, nothing was written, and the next ones do not wait again."""
     journal = make_journal()
     postgresql.stop()
     try:
         with pytest.raises(JournalUnavailable, match="cannot be reached") as caught:
             journal.rotations()
+        waited = len(clock.waits)
+        with pytest.raises(JournalUnavailable, match="a moment ago"):
+            journal.rotations()
         with pytest.raises(JournalUnavailable, match="cannot be reached"):
             make_journal()
+        assert len(clock.waits) == waited > 0
     finally:
         postgresql.start()
 
+    clock.advance(2)
     assert (caught.value.exit_code, caught.value.retryable) == (6, True)
     assert journal.rotations() == []
 

@@ -22,6 +22,7 @@ LIBRARIES = {
     "hvac": ("destinations.vault_transport",),
     "requests": ("destinations.vault_transport",),
     "urllib3": ("destinations.vault_transport",),
+    "psycopg": ("journal.postgresql", "journal.postgresql_server", "journal.postgresql_errors"),
     "pydantic": ("policies.schema", "policies.load", "policies.problems"),
     "pydantic_core": ("policies.schema", "policies.load", "policies.problems"),
     "ruamel": ("policies.load", "policies.document", "policies.files"),

@@ -1,6 +1,7 @@
 """What is done for a policy under its lease: finish what is open, begin, join, end a drain, go back.
 
 The same code for every trigger; `carrier` takes each rotation through its steps.
+One module because all of it stands between the lease and the record.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from rotator.errors import (
     Busy,
     Held,
     Refused,
+    RotatorError,
 )
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, KnownToken, Lease
@@ -145,12 +147,21 @@ class Runner:
                 leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
                 return self._finish(rotation, lease, leaked if leads else None)
 
+            def held() -> str | None:
+                try:
+                    token = self._ports.destination(policy.authoritative).read().value_if_token
+                except RotatorError as error:
+                    log.warning("what readers hold could not be read: %s", error)
+                    return None
+                return fingerprints.of(token) if token is not None else None
+
             return respond(
                 Desk(
                     opened=lambda: list(reversed(journal.unfinished(policy.project))),
                     begin=begin,
                     finish=finish,
                     latest=lambda: next(iter(journal.rotations(policy.name, limit=1)), None),
+                    held=held,
                 ),
                 policy,
                 emergency,

@@ -64,6 +64,10 @@ class Wiring:
         self._command = command
         self._lock = threading.RLock()
         self._closing = ExitStack()
+        self.provider_called: Callable[[str, str, float], None] = lambda _call, _status, _seconds: None
+        """Told of every call of the provider; to be set before the provider is made."""
+        self.audit_failed: Callable[[], None] | None = None
+        """Told of every line that the audit did not take; to be set before the audit is made."""
         self._destinations: dict[str, Destination] = {}
         self._verifiers: dict[VerifySpec, Verifier] = {}
 
@@ -178,6 +182,7 @@ class Wiring:
     @cached_property
     def audit(self) -> Audit:
         with self._lock:
+            from rotator.audit.counted import CountedAudit  # noqa: PLC0415
             from rotator.audit.jsonl import JsonlAudit  # noqa: PLC0415
 
             journal = self.journal
@@ -195,7 +200,7 @@ class Wiring:
             )
             if journal.created:
                 audit.record(AuditEvent("journal.create", data={"journal": journal.id}))
-            return audit
+            return CountedAudit(audit, self.audit_failed) if self.audit_failed is not None else audit
 
     # the outside
 
@@ -228,6 +233,7 @@ class Wiring:
             limiter,
             self.clock,
             call_timeout=self.settings.call_timeout,
+            observer=self.provider_called,
         )
         self._closing.callback(provider.close)
         return provider

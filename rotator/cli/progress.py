@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rotator.engine.context import Progress
+
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -41,14 +45,26 @@ def watching() -> Iterator[Watcher]:
 
 
 class Lines:
-    """`policy: text`, a line at a time: for logs, pipes and simple terminals."""
+    """`policy: text`, a line at a time: for logs, pipes and simple terminals. What was said is not said again."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, str] = {}
 
     def __call__(self, progress: Progress) -> None:
-        say(f"{progress.policy}: {progress.text}")
+        if self._latest.get(progress.policy) != progress.text:
+            self._latest[progress.policy] = progress.text
+            say(f"{progress.policy}: {progress.text}")
 
     def tell(self, text: str) -> None:
         # Not through the stream: its lock may be held by what the signal interrupted.
         os.write(2, f"{text}\n".encode())
+
+
+class LogLines:
+    """Progress of the daemon: to the log, for whoever asks for debug."""
+
+    def __call__(self, progress: Progress) -> None:
+        log.debug("%s: %s", progress.policy, progress.text)
 
 
 class LiveLines:

@@ -114,11 +114,7 @@ class Runner:
             if not wanted():
                 return done
             if policy.form is Form.ASSISTED:
-                raise Refused(
-                    f"{policy.name} has the strategy assisted: a person makes its token",
-                    then="Nothing was changed",
-                    remedy=f"Make one in the Lettermint dashboard, then `rotator stage {policy.name}` takes it",
-                )
+                raise _made_by_a_person(policy)
             begun = self._carrier.carry(self._begin(policy, trigger, reason), policy, lease)
             if not begun.minted or begun.state is State.RUNNING:
                 return [*done, begun]
@@ -166,6 +162,25 @@ class Runner:
                 policy,
                 emergency,
             )
+
+    def enrol(self, policy: Policy, trigger: Trigger, reason: str, *, caller: str) -> str:
+        """Writes down that a rotation was asked for, for whoever takes up what is unfinished. Returns its id; that
+        of the open one, where there is one. `caller` is who asked, for the audit trail.
+
+        Raises Refused (`assisted`), Held, Busy, JournalUnavailable, AuditUnavailable; nothing was begun then.
+        """
+        if policy.form is Form.ASSISTED:
+            raise _made_by_a_person(policy)
+        self._check_hold(policy.name, trigger)
+        if opened := self._ports.journal.unfinished(policy.project):
+            return opened[-1].id
+        with self._leasing.lease(policy.projects) as lease:
+            if opened := self._ports.journal.unfinished(policy.project):
+                return opened[-1].id
+            begun = self._begin(policy, trigger, reason)
+            self._audit_order("rotation.request", begun, caller=caller, reason=reason)
+            self._ports.journal.save(lease, begun)
+            return begun.id
 
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
@@ -394,6 +409,14 @@ class Runner:
                 )
             )
         return replace(rotation, canary=total)
+
+
+def _made_by_a_person(policy: Policy) -> Refused:
+    return Refused(
+        f"{policy.name} has the strategy assisted: a person makes its token",
+        then="Nothing was changed",
+        remedy=f"Make one in the Lettermint dashboard, then `rotator stage {policy.name}` takes it",
+    )
 
 
 def _together(former: CanaryCount | None, count: CanaryCount) -> CanaryCount:

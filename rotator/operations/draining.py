@@ -8,6 +8,7 @@ from dataclasses import replace
 from rotator.clock import Clock
 from rotator.engine.drain import interval
 from rotator.engine.runner import Runner
+from rotator.engine.states import REVOKE
 from rotator.errors import Busy, Interrupted, JournalUnavailable, Refused, Unreachable
 from rotator.interrupt import Stop
 from rotator.journal.base import Journal
@@ -25,7 +26,12 @@ def open_rotation(journal: Journal, policy: Policy) -> Rotation | None:
 
 def waits(rotation: Rotation) -> bool:
     """Whether looking again later may bring it on."""
-    return rotation.state is State.DRAINING and rotation.unfinished
+    return rotation.unfinished and (rotation.state is State.DRAINING or asks_for_revocation(rotation))
+
+
+def asks_for_revocation(rotation: Rotation) -> bool:
+    """Whether it waits for a person to revoke the outgoing token (`assisted`)."""
+    return rotation.step == REVOKE.name and rotation.state is State.NEEDS_ATTENTION
 
 
 def wait(
@@ -35,7 +41,10 @@ def wait(
     rotations: Iterable[Rotation],
     show: Callable[[Rotation], None],
 ) -> tuple[list[Rotation], Interrupted | None]:
-    """Looks at draining rotations until none drains, or until somebody interrupts it, which is harmless."""
+    """Looks at resting rotations until none waits any more, or until somebody interrupts it, which is harmless.
+
+    `show` gets what a look changed.
+    """
     current = {rotation.id: rotation for rotation in rotations}
     try:
         while waiting := [one for one in current.values() if waits(one)]:
@@ -43,7 +52,8 @@ def wait(
             stop.check()
             for one in waiting:
                 current[one.id] = _looked(runner, one)
-                show(current[one.id])
+                if (current[one.id].state, current[one.id].message) != (one.state, one.message):
+                    show(current[one.id])
     except Interrupted as error:
         return list(current.values()), error
     return list(current.values()), None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TextIO
@@ -132,7 +133,7 @@ def _outage(cost: Cost) -> str:
 
 
 def _span(seconds: float) -> str:
-    return f"{words.seconds(seconds)} s" if seconds < 60 else words.length(seconds)
+    return f"{words.seconds(seconds)} s" if seconds < 1 else words.length(math.ceil(seconds))
 
 
 def _starts(one: Foreseen) -> str:
@@ -142,7 +143,7 @@ def _starts(one: Foreseen) -> str:
 def _many(entries: Sequence[Foreseen], stream: TextIO) -> str:
     columns = (
         Column("policy", whole=True),
-        Column("order", whole=True),
+        Column("first", whole=True),
         Column("exposed", whole=True),
         Column("outage", whole=True),
         Column("stores", whole=True, right=True),
@@ -151,7 +152,7 @@ def _many(entries: Sequence[Foreseen], stream: TextIO) -> str:
     rows = (
         (
             one.policy.name,
-            one.order.value,
+            one.order.value.removesuffix("-first"),
             _span(one.cost.exposure),
             "?" if one.cost.outage is None else "none" if one.cost.outage == 0 else _span(one.cost.outage),
             str(len(one.policy.destinations)),
@@ -159,21 +160,27 @@ def _many(entries: Sequence[Foreseen], stream: TextIO) -> str:
         )
         for one in entries
     )
-    lines = [
-        *((one.policy.name, text) for one in entries for text in one.overridden),
-        *((one.policy.name, f"by hand: {one.by_hand}") for one in entries if one.by_hand),
-    ]
     shown = table(columns, rows, longest_first=20, stream=stream)
-    # A name can be longer than a column of a card may be.
-    told = "\n".join(card(name, "", [("", text)], stream=stream) for name, text in lines)
-    return f"{shown}\n\n{told}" if told else shown
+    # What is said of many is said once.
+    told: dict[str, list[str]] = {}
+    for one in entries:
+        for text in one.overridden:
+            told.setdefault(f"overridden: {text}", []).append(one.policy.name)
+        if one.by_hand:
+            told.setdefault(f"by hand: {one.by_hand}", []).append(one.policy.name)
+    cards = [card(text, "", [("", ", ".join(names))], stream=stream) for text, names in told.items()]
+    return "\n\n".join([shown, *cards])
 
 
 def _last_used_briefly(one: Foreseen) -> str:
     if one.facts is None:
         return "not known"
     used = one.facts.token_last_used_at
-    return f"{used[:16]} {one.facts.token_last_used_ip or ''}".strip() if used else "never"
+    if not used:
+        return "never"
+    # The day, or the time of day where that is today: the card of one policy has both.
+    at = used[11:16] if used[:10] == f"{one.cost.mint_at:%Y-%m-%d}" else used[5:10]
+    return f"{at} {one.facts.token_last_used_ip or ''}".strip()
 
 
 def _summary(found: Foresight) -> list[tuple[str, str]]:
@@ -182,7 +189,7 @@ def _summary(found: Foresight) -> list[tuple[str, str]]:
     if starts is None or last is None or ends is None:
         return [("", "Nothing is struck.")]
     limit = f"at {words.count(found.rotate_limit, 'mint')} in any 60 s"
-    mints = f"the first mint at {_second(starts)}, the last policy's at {_second(last)}"
+    mints = f"the first mint at {_second(starts)}, the last policy's at {last:%H:%M:%S}"
     lines = [("takes", f"{words.count(count, 'token')} {limit}: {mints}, all ended about {_second(ends)}")]
     if count > _FEW:
         for order in Order:

@@ -81,6 +81,8 @@ class _Endpoints:
         self._clock = clock
         self._probes = Workers("probe", 2, 8)
         self._scrapes = Workers("scrape", 2, 4)
+        # Apart from the former, whose threads a journal that hangs may keep.
+        self._texts = Workers("metrics", 1, 8)
         self._calls = Workers("api", 4, 16)
         self._orders = Workers("order", 2, 8)
 
@@ -102,7 +104,7 @@ class _Endpoints:
             scene = await self._scrapes.call(lambda: self._metrics.look(self._board), SCRAPE_SECONDS)
         except (TimeoutError, Overloaded):
             log.warning("metrics without the policies: the board did not answer in time")
-        text = await _waited(self._probes, lambda: self._metrics.exposition(scene), API_SECONDS)
+        text = await _waited(self._texts, lambda: self._metrics.exposition(scene), API_SECONDS)
         return Response(text, headers={"Content-Type": _METRICS_TYPE})
 
     async def page(self, request: Request) -> Response:
@@ -203,7 +205,7 @@ async def _no_such(request: Request, error: Exception) -> Response:
 
 
 class _Outermost:
-    """Checks the Host, adds the security headers, and turns what nobody expected into a bare 500."""
+    """Checks size and Host, adds the security headers, and turns what nobody expected into a bare 500."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -234,6 +236,7 @@ class _Outermost:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
+            self._guard.size(Request(scope))
             self._guard.host(Request(scope))
         except Problem as problem:
             await problem.answer(as_json=_as_json(scope))(scope, receive, send)

@@ -16,6 +16,7 @@ from rotator.http.throttle import ByAddress, Throttle
 from rotator.secret import Secret
 from rotator.urls import is_loopback
 
+HEADER_BYTES: Final = 16 * 1024
 _FAILURES_A_MINUTE: Final = 10
 _POSTS_A_MINUTE: Final = 30
 _BEARER: Final = 'Bearer realm="rotator"'
@@ -31,6 +32,19 @@ class Guard:
         self._open = open_to_network
         self._failures = ByAddress(clock, _FAILURES_A_MINUTE, 60)
         self._posts = Throttle(clock, _POSTS_A_MINUTE, 60)
+
+    def size(self, request: Request) -> None:
+        """The HTTP library bounds headers that come in pieces; those that come at once are counted here."""
+        scope = request.scope
+        held = sum(len(name) + len(value) for name, value in scope["headers"])
+        if held + len(scope["raw_path"]) + len(scope["query_string"]) > HEADER_BYTES:
+            raise Problem(
+                431,
+                "headers-too-large",
+                f"The address and the headers are larger than {HEADER_BYTES} bytes",
+                "Nothing was done",
+                headers={"Connection": "close"},
+            )
 
     def host(self, request: Request) -> None:
         """On loopback only loopback names: a page elsewhere may have its own name resolve to this machine."""

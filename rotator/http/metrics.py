@@ -198,7 +198,10 @@ class _Kept(Collector):
         self._registry = registry
 
     def collect(self) -> Iterable[Metric]:
-        return self._registry.collect()
+        for family in self._registry.collect():
+            # This text format has no creation times: the library would tell each as one more gauge.
+            family.samples = [one for one in family.samples if not one.name.endswith("_created")]
+            yield family
 
 
 class _Drawn(Collector):

@@ -34,7 +34,8 @@ header{display:flex;flex-wrap:wrap;gap:.25rem 1rem;align-items:baseline;margin-b
 h1{font-size:1.35rem;margin:0}
 h2{font-size:1.05rem;margin:2rem 0 .6rem}
 p{margin:0}
-.soft{color:var(--soft);font-size:.9rem}
+.soft{color:var(--soft);font-size:.9rem;font-weight:400}
+time{white-space:nowrap}
 a{color:var(--calm)}
 .verdict{font-size:1.1rem;font-weight:600}
 .notice{background:var(--paper);border:1px solid var(--line);border-left:4px solid var(--bad);border-radius:6px;

@@ -15,12 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rotator.errors import InvalidInput
 from rotator.http.answers import SECURITY_HEADERS
+from rotator.http.guard import HEADER_BYTES
 from rotator.settings_values import Listen
 
 log = logging.getLogger(__name__)
 
 CONNECTIONS: Final = 128
-HEADER_BYTES: Final = 16 * 1024
 HEADER_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 30.0
 KEEP_ALIVE_SECONDS: Final = 5
@@ -137,6 +137,8 @@ class _Connection(H11Protocol):
         # Anybody could fill the log with its warnings of what is no HTTP.
         self.logger = logging.getLogger("rotator.http.connection")
         self.logger.setLevel(logging.ERROR)
+        # Switching it off in the configuration is not enough where something else handles its records.
+        self.access_log = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it

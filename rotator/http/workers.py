@@ -8,9 +8,11 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_IDLE_SECONDS: Final = 30.0
 
 
 class Overloaded(Exception):
@@ -35,7 +37,8 @@ class Workers:
         """
         future: Future[T] = Future()
         with self._lock:
-            if self._idle == 0 and self._started < self._threads:
+            # What is in line already will take the idle ones.
+            if self._queue.qsize() >= self._idle and self._started < self._threads:
                 self._started += 1
                 threading.Thread(target=self._run, name=f"http-{self._name}", daemon=True).start()
             try:
@@ -49,7 +52,16 @@ class Workers:
         while True:
             with self._lock:
                 self._idle += 1
-            future, work = self._queue.get()
+            try:
+                future, work = self._queue.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                with self._lock:
+                    self._idle -= 1
+                    # Work is put in line under this lock, so none can come unseen.
+                    if self._queue.empty():
+                        self._started -= 1
+                        return
+                continue
             with self._lock:
                 self._idle -= 1
             # False: the caller gave up while this was waiting in line.

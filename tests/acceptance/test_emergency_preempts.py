@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 from rotator.clock import Instant, SystemClock
-from rotator.engine.context import Timings
-from rotator.engine.runner import Runner
 from rotator.interrupt import Stop
 from rotator.model import Emergency, Order, State, Trigger
 from rotator.policies.load import load_policies
@@ -19,30 +17,22 @@ from tests.acceptance.site import PING_AND_SEND, Site
 def emergency(site: Site) -> State:
     """Kill-first, by another process's means: nothing is shared but what is on disk."""
     settings = resolve({}, site.environment, None, stderr_is_tty=False)
-    clock, stop = SystemClock(), Stop()
+    clock = SystemClock()
     wiring = Wiring(
         settings,
         clock,
-        stop=stop,
+        stop=Stop(),
         observer=lambda _: None,
         announce=lambda _: None,
         unwritten=lambda _event, _at: None,
         command="emergency",
     )
-    runner = Runner(
-        wiring.ports,
-        wiring.holder,
-        Timings(call=0.4, lease=4.0),
-        stop,
-        lambda _: None,
-        lambda _event, _at: None,
-    )
     policy = load_policies([site.folder / "policies"]).policies[0]
     leaked = Emergency(reported=Instant.read(clock), order=Order.KILL_FIRST, drain=1.0)
     try:
-        last = runner.rotate(policy, Trigger.EMERGENCY, "leaked", emergency=leaked)[-1]
+        last = wiring.runner.rotate(policy, Trigger.EMERGENCY, "leaked", emergency=leaked)[-1]
     finally:
-        wiring.journal.close()
+        wiring.close()
     assert last.exposure is not None, last.message
     return last.state
 

@@ -75,6 +75,10 @@ class Journal:
         if parts.password:
             # Registered for the scrubber: a driver's error text may hold the password alone.
             Secret(unquote(parts.password))
+        for pair in parts.query.split("&"):  # not `parse_qs`: libpq takes a plus sign for itself
+            name, _, value = pair.partition("=")
+            if name in ("password", "sslpassword") and value:
+                Secret(unquote(value))
         user = f"{parts.username}@" if parts.username else ""
         port = f":{parts.port}" if parts.port else ""
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -26,7 +26,7 @@ from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
 from rotator.errors import InvalidInput
 from rotator.interrupt import Stop
-from rotator.journal.base import Holder, Journal
+from rotator.journal.base import Holder, Journal, NoJournal
 from rotator.model import DestinationSpec, Policy, VerifySpec
 from rotator.provider.base import Limiter, Preparer, Provider
 from rotator.secret import Fingerprinter, Secret, key_check
@@ -107,11 +107,8 @@ class Wiring:
     def journal(self) -> Journal:
         """The journal, made if there is none. Its audit key is checked. Raises InvalidInput, JournalUnavailable."""
         with self._lock:
-            from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
-
             key = self.audit_key  # first: it is made beside a journal that does not exist yet
-            journal = SqliteJournal.open(self._sqlite_path(), self.clock, create=True)
-            self._closing.callback(journal.close)
+            journal = self._open_journal(create=True)
             if journal.created:
                 self._announce(
                     f"A new journal was made at {self.settings.journal.shown}; what came before it is unknown to it."
@@ -124,14 +121,45 @@ class Wiring:
     @cached_property
     def journal_to_read(self) -> Journal:
         """The journal for commands that change nothing: none is made, an absent one reads as empty."""
+        try:
+            return self._open_journal(create=False)
+        except NoJournal:
+            self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
+            return self._empty_journal()
+
+    def _open_journal(self, *, create: bool) -> Journal:
+        """The journal that the settings name. Raises NoJournal where there is none and none is to be made."""
+        where = self.settings.journal
+        journal: Journal
+        if where.sqlite_path is not None:
+            from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
+
+            if not (create or _is_there(where.sqlite_path)):
+                raise NoJournal(f"There is no journal at {where.shown}", then="Nothing was done")
+            journal = SqliteJournal.open(where.sqlite_path, self.clock, create=create)
+        else:
+            assert where.url is not None
+            try:
+                from rotator.journal.postgresql import PostgresqlJournal  # noqa: PLC0415  # psycopg
+            except ImportError as error:
+                raise InvalidInput(
+                    "A journal on PostgreSQL needs the package psycopg, which does not load here",
+                    then="Nothing was done",
+                    remedy="Install rotator with it: `pip install 'rotator[postgres]'`",
+                ) from error
+            # Each machine's audit log is a chain of its own; the same file has the same name after a restart.
+            audit_log = f"{socket.gethostname()}:{self.settings.audit_log.absolute()}"
+            journal = PostgresqlJournal.open(
+                where.url, where.shown, self.clock, audit_log=audit_log, create=create
+            )
+        self._closing.callback(journal.close)
+        return journal
+
+    def _empty_journal(self) -> Journal:
+        """One of this process alone."""
         from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
-        path = self._sqlite_path()
-        if not _is_there(path):
-            self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
-            journal = SqliteJournal.in_memory(self.clock)
-        else:
-            journal = SqliteJournal.open(path, self.clock, create=False)
+        journal = SqliteJournal.in_memory(self.clock)
         self._closing.callback(journal.close)
         return journal
 
@@ -142,16 +170,6 @@ class Wiring:
                 then="Nothing was done, because fingerprints would not match and the audit chain would break",
                 remedy="Give the former key back, or move journal and audit log aside together and begin anew",
             )
-
-    def _sqlite_path(self) -> Path:
-        path = self.settings.journal.sqlite_path
-        if path is None:
-            raise InvalidInput(
-                "This version of rotator keeps its journal in SQLite only",
-                then="Nothing was done",
-                remedy="Set ROTATOR_JOURNAL to sqlite:///path",
-            )
-        return path
 
     @cached_property
     def audit_key(self) -> Secret:
@@ -165,14 +183,15 @@ class Wiring:
     @cached_property
     def audit_key_to_read(self) -> Secret:
         """The audit key for commands that change nothing: none is made. Raises InvalidInput without one."""
-        beside = self._sqlite_path().parent / "audit.key"
-        begun = _is_there(self._sqlite_path()) or _is_there(beside)
-        if not self.settings.audit_key.configured and not begun:
-            raise InvalidInput(
-                f"There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at {beside}",
-                then="Nothing was read, because nothing can be told without it",
-                remedy="Name the journal of the rotator you mean with --journal, or set ROTATOR_AUDIT_KEY_FILE",
-            )
+        path = self.settings.journal.sqlite_path
+        if path is not None and not self.settings.audit_key.configured:
+            beside = path.parent / "audit.key"
+            if not (_is_there(path) or _is_there(beside)):
+                raise InvalidInput(
+                    f"There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at {beside}",
+                    then="Nothing was read, because nothing can be told without it",
+                    remedy="Name the journal of the rotator you mean with --journal, or set ROTATOR_AUDIT_KEY_FILE",
+                )
         key = self.audit_key
         self._check_key(self.journal_to_read, key)
         return key

@@ -22,6 +22,7 @@ LIBRARIES = {
     "hvac": ("destinations.vault_transport",),
     "requests": ("destinations.vault_transport",),
     "urllib3": ("destinations.vault_transport",),
+    "psycopg": ("journal.postgresql", "journal.postgresql_server", "journal.postgresql_errors"),
     "pydantic": ("policies.schema", "policies.load", "policies.problems"),
     "pydantic_core": ("policies.schema", "policies.load", "policies.problems"),
     "ruamel": ("policies.load", "policies.document", "policies.files"),
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "journal": (*BASES, "audit.base"),
     "audit": BASES,
     "simulator": BASES,
-    "http": (*BASES, "settings_values", "views", "words"),
+    "http": (*BASES, "", "settings_values", "views", "words"),  # "" is the version
     "http_client": (*BASES, "http_watch"),
     "http_watch": (*BASES, "http_client"),
     "settings": (*BASES, "credentials", "settings_values"),

@@ -41,6 +41,8 @@ class Desk:
     """Goes on with an open one until it rests."""
     latest: Callable[[], Rotation | None]
     """The policy's newest rotation, whatever its state."""
+    held: Callable[[], str | None]
+    """Fingerprint of what readers of the authoritative destination hold; None where that cannot be read."""
 
 
 def respond(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
@@ -77,7 +79,7 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
             done.append(ended)
             if ended.minted or ended.unfinished:
                 return done
-        elif _on_bridge(one):
+        elif _on_bridge(desk, one):
             return [*done, *_bridge(desk, replace(emergency, slot=Slot.BRIDGE))]
         elif not (overlaps(one) and replace_first):
             later.append(one)
@@ -120,7 +122,7 @@ def _staged(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
         if not overlaps(one):
             continue
         if one.form is Form.BRIDGE and past_no_return(one) and one.step != CLOSE.name:
-            if _on_bridge(one):
+            if _on_bridge(desk, one):
                 return [desk.finish(_minted_anew(one, emergency))]
         elif one.abandoned:
             return [desk.finish(replace(one, emergency=emergency))]
@@ -140,7 +142,7 @@ def _bridge(desk: Desk, emergency: Emergency) -> list[Rotation]:
     for one in desk.opened():
         if one.form is not Form.BRIDGE:
             continue
-        if one.abandoned or _on_bridge(one) or past_no_return(one) or one.step == CLOSE.name:
+        if one.abandoned or _on_bridge(desk, one) or past_no_return(one) or one.step == CLOSE.name:
             return [desk.finish(_hurried(one, replace(emergency, drain=0.0)))]
         # Nobody stands on it yet, and nobody may any more.
         done.append(desk.finish(_given_up(one, emergency, "The bridge token has leaked.")))
@@ -154,12 +156,12 @@ def _unanswered(one: Rotation) -> bool:
     return one.form in (Form.IN_PLACE, Form.BRIDGE) and one.intent is not None and not one.minted
 
 
-def _on_bridge(one: Rotation) -> bool:
-    """Whether readers have the bridge token by now, or are about to."""
+def _on_bridge(desk: Desk, one: Rotation) -> bool:
+    """Whether readers have the bridge token by now; in doubt the store is asked."""
     if one.form is not Form.BRIDGE or one.abandoned or one.step in (PREFLIGHT.name, ""):
         return False
     if one.step == BRIDGE.name:
-        return one.bridge_fingerprint is not None
+        return one.bridge_fingerprint is not None and desk.held() == one.bridge_fingerprint
     return one.promoted is not None and one.step not in ("drain-bridge", CLOSE.name)
 
 

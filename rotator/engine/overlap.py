@@ -177,10 +177,10 @@ def _stage_at(context: Context, destination: Destination, token: Secret) -> None
     """Stages on top of what readers get now, again after somebody else's write, until it holds."""
     failure: RotatorError | None = None
     for number in context.attempts(context.timings.follower_budget):
-        if number > 1:
-            context.ledger.check_lease()
         try:
             reading = destination.read()
+            if number > 1:
+                context.ledger.check_lease()
             must_own(context, destination, reading)
             destination.stage(token, rotation=context.rotation.id, base=reading)
         except LeaseLost:

@@ -71,7 +71,6 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
     ref = destination.spec.ref
     failure: RotatorError | None = None
     for _ in context.attempts(context.timings.follower_budget):
-        context.ledger.check_lease()
         try:
             reading = destination.read()
             if reading.value == token:
@@ -79,6 +78,8 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
                 return None
             must_own(context, destination, reading)
             staged = destination.read_staged()
+            # After the reading: whoever takes the lease from here on changes what the write compares with.
+            context.ledger.check_lease()
             context.audit("promote.destination.intent", destination=ref, base_version=reading.version)
             if staged is not None and staged.value == token:
                 destination.promote(staged, base=reading)

@@ -83,8 +83,8 @@ def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, In
 
 def _merge_again(context: Context, token: Secret, base: Reading) -> Reading:
     """Somebody wrote to the secret since our reading: another field, or the token itself?"""
-    context.ledger.check_lease()
     now = context.authoritative.read()
+    context.ledger.check_lease()
     if not (ownership := owns(context, context.authoritative, now)).ours:
         raise NeedsAttention(
             "out-of-band",
@@ -129,9 +129,10 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
     failure: RotatorError | None = None
     stays = "did not get the new token"
     for _ in context.attempts(context.timings.follower_budget):
-        context.ledger.check_lease()
         try:
             reading = destination.read()
+            # After the reading: whoever takes the lease from here on changes what the write compares with.
+            context.ledger.check_lease()
             if reading.value == token:
                 _served_by_now(context, ref)
                 return DestinationState.CURRENT

@@ -1,7 +1,7 @@
 """What is done for a policy under its lease: finish what is open, begin, join, end a drain, go back.
 
-The same code for every trigger; `carrier` takes each rotation through its steps. One module because every entry
-takes the same lease and hands it to the same few parts, and is read beside the others.
+The same code for every trigger; `carrier` takes each rotation through its steps.
+One module because all of it stands between the lease and the record.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from rotator.errors import (
     Busy,
     Held,
     Refused,
+    RotatorError,
 )
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, KnownToken, Lease
@@ -119,25 +120,6 @@ class Runner:
                 return [*done, begun]
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
 
-    def enrol(self, policy: Policy, trigger: Trigger, reason: str, *, caller: str) -> str:
-        """Writes down that a rotation was asked for, for whoever takes up what is unfinished. Returns its id; that
-        of the open one, where there is one. `caller` is who asked, for the audit trail.
-
-        Raises Refused (`assisted`), Held, Busy, JournalUnavailable, AuditUnavailable; nothing was begun then.
-        """
-        if policy.form is Form.ASSISTED:
-            raise _made_by_a_person(policy)
-        self._check_hold(policy.name, trigger)
-        if opened := self._ports.journal.unfinished(policy.project):
-            return opened[-1].id
-        with self._leasing.lease(policy.projects) as lease:
-            if opened := self._ports.journal.unfinished(policy.project):
-                return opened[-1].id
-            begun = self._begin(policy, trigger, reason)
-            self._audit_order("rotation.request", begun, caller=caller, reason=reason)
-            self._ports.journal.save(lease, begun)
-            return begun.id
-
     def _respond(
         self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
     ) -> list[Rotation]:
@@ -161,16 +143,44 @@ class Runner:
                 leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
                 return self._finish(rotation, lease, leaked if leads else None)
 
+            def held() -> str | None:
+                try:
+                    token = self._ports.destination(policy.authoritative).read().value_if_token
+                except RotatorError as error:
+                    log.warning("what readers hold could not be read: %s", error)
+                    return None
+                return fingerprints.of(token) if token is not None else None
+
             return respond(
                 Desk(
                     opened=lambda: list(reversed(journal.unfinished(policy.project))),
                     begin=begin,
                     finish=finish,
                     latest=lambda: next(iter(journal.rotations(policy.name, limit=1)), None),
+                    held=held,
                 ),
                 policy,
                 emergency,
             )
+
+    def enrol(self, policy: Policy, trigger: Trigger, reason: str, *, caller: str) -> str:
+        """Writes down that a rotation was asked for, for whoever takes up what is unfinished. Returns its id; that
+        of the open one, where there is one. `caller` is who asked, for the audit trail.
+
+        Raises Refused (`assisted`), Held, Busy, JournalUnavailable, AuditUnavailable; nothing was begun then.
+        """
+        if policy.form is Form.ASSISTED:
+            raise _made_by_a_person(policy)
+        self._check_hold(policy.name, trigger)
+        if opened := self._ports.journal.unfinished(policy.project):
+            return opened[-1].id
+        with self._leasing.lease(policy.projects) as lease:
+            if opened := self._ports.journal.unfinished(policy.project):
+                return opened[-1].id
+            begun = self._begin(policy, trigger, reason)
+            self._audit_order("rotation.request", begun, caller=caller, reason=reason)
+            self._ports.journal.save(lease, begun)
+            return begun.id
 
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for

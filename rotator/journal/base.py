@@ -30,6 +30,10 @@ class JournalMisconfigured(InvalidInput, JournalUnavailable):
     code = "journal-settings"
 
 
+class NoJournal(JournalMisconfigured):
+    """There is no journal where the settings name one, and none was to be made."""
+
+
 @dataclass(frozen=True)
 class Holder:
     """Who holds a lease: enough to tell whether that process still lives, if it is of this host."""

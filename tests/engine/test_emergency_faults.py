@@ -283,7 +283,7 @@ def die_at(bench: Bench, number: int, *, after: bool) -> list[int]:
     ],
     ids=["in-place", "kill-only", "pair-kill-first", "pair-replace-first", "bridge-replace-first"],
 )
-@pytest.mark.parametrize("number", range(1, 22, 2))
+@pytest.mark.parametrize("number", range(2, 18, 3))
 def test_emergency_that_died_is_finished_by_any_run(
     bench: Bench, form: str, order: Order, kill_only: bool, number: int, after: bool
 ) -> None:

@@ -73,6 +73,8 @@ class Wiring:
         self.without_journal = without_journal
         self.audit_is_spoken = False
         """Once `audit` was asked for: its lines are on standard error only."""
+        self.stays = False
+        """This process does not end by itself, so it need not give up; set before `runner` is asked for."""
         self._lock = threading.RLock()
         self._closing = ExitStack()
         self.provider_called: Callable[[str, str, float], None] = lambda _call, _status, _seconds: None
@@ -436,7 +438,7 @@ class Wiring:
 
     @cached_property
     def runner(self) -> Runner:
-        timings = Timings(call=self.settings.call_timeout, lease=self.settings.lease)
+        timings = Timings(call=self.settings.call_timeout, lease=self.settings.lease, publish_on=self.stays)
         return Runner(self.ports, self.holder, timings, self.stop, self.observer, self._unwritten)
 
 

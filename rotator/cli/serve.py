@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GIVE_UP_SECONDS: Final = 5.0
+"""Of the grace, for what is given up to be written down and for the HTTP port to close."""
 HTTP_SECONDS: Final = 2.0
 """How long answers that are under way are waited for at the end."""
 
@@ -50,6 +52,7 @@ def serve(session: Session) -> int:
     from rotator.http.server import HttpServer  # noqa: PLC0415
     from rotator.policies.cron import next_after  # noqa: PLC0415
 
+    wiring.stays = True
     metrics = Metrics()
     wiring.provider_called, wiring.audit_failed = metrics.provider_called, metrics.audit_failed
 
@@ -81,7 +84,10 @@ def serve(session: Session) -> int:
             session.stop.requested.wait()
         finally:
             ticker.stop()
-            daemon.stop()
+            if not daemon.stop(max(0.0, settings.grace - GIVE_UP_SECONDS)):
+                log.warning("the grace has ended; what is still being tried is given up")
+                session.stop.request(session.stop.signal_number)  # counts as the second signal
+                daemon.stop(GIVE_UP_SECONDS - HTTP_SECONDS)
             # Last, so that probes are answered while a token is still being written.
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")

@@ -113,10 +113,13 @@ class Daemon:
             self._next[policy] = 0.0
             self._tries.pop(policy, None)
 
-    def stop(self) -> None:
-        """Takes no further work and returns when what is at work has come to rest. `Stop` was requested before."""
-        self._lookers.stop()
-        self._minters.stop()
+    def stop(self, seconds: float) -> bool:
+        """Takes no further work and returns when what is at work has come to rest, or after so many seconds:
+        whether it has. May be called again. `Stop` was requested before."""
+        began = self._ports.clock.boot()
+        looked = self._lookers.stop(seconds)
+        left = max(0.0, seconds - (self._ports.clock.boot() - began))
+        return self._minters.stop(left) and looked
 
     # one tick
 

@@ -6,6 +6,7 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from rotator.interrupt import leave_signals_to_main
@@ -43,14 +44,17 @@ class Workers:
         with self._changed:
             return len(self._waiting)
 
-    def stop(self) -> None:
-        """Forgets what waits, and returns when what is at work has ended."""
+    def stop(self, seconds: float | None = None) -> bool:
+        """Forgets what waits, and returns when what is at work has ended, or after so many seconds: whether it
+        has."""
         with self._changed:
             self._ended = True
             self._waiting.clear()
             self._changed.notify_all()
+        give_up_at = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            thread.join()
+            thread.join(None if give_up_at is None else max(0.0, give_up_at - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         leave_signals_to_main()

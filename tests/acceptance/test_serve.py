@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from tests.acceptance.moments import MINTED, VERIFIED, VERIFIER_TRIED, Moment
-from tests.acceptance.site import PING_AND_SEND, Entry, Site, eventually
+from tests.acceptance.site import PING_AND_SEND, AwsStore, Entry, Site, eventually
 from tests.crash.harness import KILLED, Child
+from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
 SOON = {"every": "2s"}
 """Due again and again; the simulator's tokens are as young as the test."""
@@ -233,3 +234,20 @@ def test_a_taken_port_is_a_clear_error(site: Site) -> None:
     assert ended.code == 2, ended.errors
     assert site.environment["ROTATOR_LISTEN"] in ended.errors
     end(child)
+
+
+def test_the_grace_ends_a_publish_that_is_still_tried(
+    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
+) -> None:
+    """A store that takes no write after the mint: SIGTERM alone ends it with 143, and the next run mints again."""
+    site.environment["ROTATOR_GRACE"] = "6s"
+    billing = site.add(store=strict_store, schedule=SOON)
+    paused = site.start_until(MINTED, "serve")
+    strict.denied = {"PutSecretValue"}
+    errors = end(paused.go_on())
+    assert "the grace has ended" in errors
+    assert not billing.serves_a_living_token
+    assert site.status()["state"] == "needs-attention"
+    strict.denied = set()
+    settled(site)
+    assert billing.serves_a_living_token

@@ -47,8 +47,9 @@ class Inline(Workers):
         else:
             job()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float | None = None) -> bool:
         """Nothing runs between two calls."""
+        return True
 
 
 class Files:

@@ -224,6 +224,10 @@ def _outages(costs: Sequence[Cost]) -> str:
 # what became of it
 
 
+SHORT: Final = len("fp_") + 8
+"""Characters of a fingerprint in the table, where 80 columns have to do; the whole of it stands below."""
+
+
 def _tokens(found: Report) -> str:
     columns = (
         Column("policy", whole=True),
@@ -245,7 +249,7 @@ def _row(name: str, one: Rotation | None) -> tuple[str, ...]:
     current = sum(1 for spec in one.destinations if spec.state is DestinationState.CURRENT)
     return (
         name,
-        one.old_fingerprint or "",
+        (one.old_fingerprint or "")[:SHORT],
         {True: "yes", False: "NO", None: "?"}[one.old_token_dead],
         words.bounds(one.exposure).removesuffix(" s"),
         words.bounds(one.outage).removesuffix(" s"),

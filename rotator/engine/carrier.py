@@ -105,14 +105,16 @@ class Carrier:
         try:
             context.save()
             urgency = self._urgency(context)
-            context.audit(
-                "rotation.resume" if resumed else "rotation.start",
-                step=context.rotation.step,
-                reason=context.rotation.reason,
-                strategy=context.rotation.strategy,
-                destinations=list(context.destinations),
-                **urgency,
-            )
+            # A drain is looked at every minute for days: what a look finds is audited, not that one looked.
+            if not (resumed and context.rotation.step in DRAINS and not urgency):
+                context.audit(
+                    "rotation.resume" if resumed else "rotation.start",
+                    step=context.rotation.step,
+                    reason=context.rotation.reason,
+                    strategy=context.rotation.strategy,
+                    destinations=list(context.destinations),
+                    **urgency,
+                )
             while self._one_step_or_back(context):
                 pass
         except Interrupted as error:

@@ -161,6 +161,12 @@ def quiet_for(draining: Draining, now: Instant) -> float:
 def refuse_if_used(rotation: Rotation, now: Instant) -> None:
     """Raises Refused unless the outgoing token was not used for as long as the policy asks."""
     draining = rotation.drain
+    if draining is not None and draining.evidence is DrainEvidence.TIME:
+        raise Refused(
+            f"Nothing tells whether the outgoing token of {rotation.policy} is still used",
+            then="It was not retired; the drain ends by time",
+            remedy=f"`rotator retire {rotation.policy} --force` ends it although the token may be in use",
+        )
     if draining is None or quiet_for(draining, now) >= draining.quiet_seconds:
         return
     where = f" from {draining.last_used_ip}" if draining.last_used_ip else ""

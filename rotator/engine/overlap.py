@@ -69,11 +69,14 @@ def _mint_until_staged(context: Context) -> None:
             known_fingerprints=tuple(sorted(known)),
             base_versions={ref: reading.version for ref, reading in readings.items()},
         )
+        former = context.rotation.intent
         announce(context, intent, then="stage")
         try:
             minted = context.provider.rotate_token(project)
         except (Unreachable, CredentialRejected, Refused) as error:
             context.audit("mint.token.outcome", executed=False, error=str(error))
+            # Certainly not executed: nothing has to be killed or waited for on its account.
+            context.save(intent=former)
             failure = error
             if not isinstance(error, RateLimited):
                 raise

@@ -11,6 +11,7 @@ from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.mint import take_slot
 from rotator.engine.promote import outgoing_token
 from rotator.engine.recovery import await_deadline
+from rotator.engine.states import DRAIN
 from rotator.errors import (
     CredentialRejected,
     NeedsAttention,
@@ -19,7 +20,7 @@ from rotator.errors import (
     UnclearOutcome,
     Unreachable,
 )
-from rotator.model import Death, Form, Intent, StepOutcome
+from rotator.model import Death, DrainEvidence, DrainResult, Form, Intent, StepOutcome
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
@@ -30,11 +31,25 @@ def retire(context: Context) -> StepResult:
     if outgoing is None:
         return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
     if not context.rotation.retired and context.rotation.retiring is None:
+        if _used_again(context, outgoing):
+            return StepResult(StepOutcome.SKIPPED, "the outgoing token was used again", go_to=DRAIN.name)
         _replacement_lives(context)
         # Kept in memory for the proof of its death: soon no destination may give it back.
         outgoing_token(context)
     kill(context, outgoing)
     return StepResult(StepOutcome.DONE)
+
+
+def _used_again(context: Context, outgoing: str) -> bool:
+    """Whether a drain that ended because the token was quiet would not end now: this may be a later process."""
+    drain = context.rotation.drain
+    if (
+        drain is None
+        or drain.result is not DrainResult.QUIET
+        or drain.evidence is not DrainEvidence.LAST_USED
+    ):
+        return False
+    return context.provider.project(outgoing).token_last_used_at != drain.last_used_at
 
 
 def discard(context: Context) -> StepResult:

@@ -42,7 +42,6 @@ from rotator.interrupt import Stop
 from rotator.journal.base import Holder, KnownToken, Lease
 from rotator.model import (
     CanaryCount,
-    DrainEvidence,
     DrainResult,
     Emergency,
     Form,
@@ -222,12 +221,14 @@ class Runner:
             )
 
     def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
-        """Ends a drain now. Raises Refused where the outgoing token is still in use and `force` is not given."""
+        """Ends a drain now. Raises Held, and Refused where the outgoing token is still in use, or nothing tells
+        whether it is, and `force` is not given."""
         policy = self._ports.from_snapshot(rotation.snapshot)
+        self._check_hold(policy.name, Trigger.MANUAL)
         with self._leasing.lease(policy.projects) as lease:
             present = self._still_draining(rotation)
             assert present.drain is not None
-            if not force and present.drain.evidence is DrainEvidence.LAST_USED:
+            if not force:
                 look = self._finish(present, lease)
                 if look.state is not State.DRAINING or look.drain is None:
                     return look

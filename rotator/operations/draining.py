@@ -8,8 +8,8 @@ from dataclasses import replace
 from rotator.clock import Clock
 from rotator.engine.drain import interval
 from rotator.engine.runner import Runner
-from rotator.engine.states import REVOKE
-from rotator.errors import Busy, Interrupted, JournalUnavailable, Refused, Unreachable
+from rotator.engine.states import REVOKE, overlaps
+from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, Refused, Unreachable
 from rotator.interrupt import Stop
 from rotator.journal.base import Journal
 from rotator.model import Form, Policy, Rotation, State
@@ -63,7 +63,7 @@ def _looked(runner: Runner, rotation: Rotation) -> Rotation:
     """The rotation after one more look; what cannot be looked at now is looked at later."""
     try:
         return runner.resume(rotation)
-    except (Busy, Unreachable, JournalUnavailable) as error:
+    except (Busy, Held, Unreachable, JournalUnavailable) as error:
         return replace(rotation, message=error.happened)
 
 
@@ -82,7 +82,9 @@ def retire(runner: Runner, journal: Journal, policy: Policy, *, force: bool) -> 
 
 def rollback(runner: Runner, journal: Journal, policy: Policy, reason: str) -> Rotation:
     """Promotes the outgoing token again. Raises Refused where it is retired or nothing is open."""
-    rotation = open_rotation(journal, policy)
+    # Promoted everywhere, in some places only, or nowhere yet: what is to be undone is asked of the world.
+    begun = [one for one in journal.unfinished(policy.project) if one.policy == policy.name and overlaps(one)]
+    rotation = begun[-1] if begun else None
     if rotation is None:
         raise Refused(
             f"{policy.name} has no outgoing token to go back to",

@@ -88,6 +88,18 @@ class CredentialSource:
         return f"CredentialSource({self.name!r}, configured={self.configured})"
 
 
+def key_there(source: CredentialSource, beside: Path | None) -> Secret | None:
+    """The key that is set, or else lies at a path; None where neither can be read. Makes none."""
+    if not source.configured:
+        if beside is None:
+            return None
+        source = CredentialSource(source.name, file=beside)
+    try:
+        return source.get()
+    except InvalidInput:
+        return None
+
+
 def read_secret_file(path: Path, where: str) -> Secret:
     """The text of the file without line ends at its end. Raises InvalidInput, which names `where`."""
     try:

@@ -222,6 +222,16 @@ class Decision:
     """Due for longer than a window or a tick explains: past `max_age`, or a whole day late."""
 
 
+@dataclass(frozen=True)
+class Claim:
+    """Whose turn it is when the shared rate limit is short: a lower `rank` goes first."""
+
+    rank: int
+    """0: readers hold a dead token. 1: an emergency. 2: all others."""
+    by: str
+    """Names the rotation that waits."""
+
+
 # --- what happened ------------------------------------------------------------------------------
 
 
@@ -290,6 +300,42 @@ class Death:
     after: Instant
     before: Instant | None = None
     """None while nobody has seen it dead."""
+
+
+class Order(StrEnum):
+    """What an emergency does first."""
+
+    KILL_FIRST = "kill-first"
+    """The leaked token dies at once, and readers wait for the new one."""
+    REPLACE_FIRST = "replace-first"
+    """Readers get the new token before the leaked one dies."""
+
+
+class Slot(StrEnum):
+    """Which of a policy's tokens leaked."""
+
+    ACTIVE = "active"
+    """The one that readers hold."""
+    OUTGOING = "outgoing"
+    """The one that an open drain waits for."""
+    BRIDGE = "bridge"
+    """The one made by hand that covers a gap; only a person can revoke it."""
+    STAGED = "staged"
+    """The one that an open rotation has made and not promoted yet."""
+
+
+@dataclass(frozen=True)
+class Emergency:
+    """What a person asked for when a token had leaked."""
+
+    reported: Instant
+    """When this process was told; what exposure counts from."""
+    order: Order
+    drain: float
+    """Seconds that replace-first drains at most."""
+    slot: Slot = Slot.ACTIVE
+    kill_only: bool = False
+    """No store can be reached: the token dies, and a later run publishes another one."""
 
 
 class DrainResult(StrEnum):
@@ -402,6 +448,13 @@ class Rotation:
     abandoned: str = ""
     """Why the rotation was given up, in words; what is left is to undo it."""
     canary: CanaryCount | None = None
+    emergency: Emergency | None = None
+    """Set where a leaked token started it, or made it hurry."""
+
+    @property
+    def urgent(self) -> bool:
+        """A leaked token started it or made it hurry: no hold, verifier or audit stands in its way."""
+        return self.trigger is Trigger.EMERGENCY or self.emergency is not None
 
     @property
     def minting(self) -> str:

@@ -35,6 +35,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "log_level": "ROTATOR_LOG_LEVEL",
     "log_format": "ROTATOR_LOG_FORMAT",
     "listen": "ROTATOR_LISTEN",
+    "grace": "ROTATOR_GRACE",
     "select": "ROTATOR_SELECT",
     "reason": "ROTATOR_REASON",
     "vault_auth": "ROTATOR_VAULT_AUTH",
@@ -103,6 +104,8 @@ class Settings:
     log_level: str
     log_format: str
     listen: Listen
+    grace: float
+    """Seconds that `serve` takes at most to stop."""
     api_token: CredentialSource
     vault: VaultSettings
     select: tuple[str, ...]
@@ -173,6 +176,7 @@ def resolve(
         "log_level": sources.read("log_level", values.one_of("debug", "info", "warning", "error"), "info"),
         "log_format": sources.read("log_format", values.one_of("json", "console"), log_format),
         "listen": sources.read("listen", Listen.parse, "127.0.0.1:8080"),
+        "grace": sources.read("grace", values.duration, "25s"),
         "api_token": sources.credential("api_token", purpose="for POST requests to the HTTP API"),
         "vault": vault,
         "select": sources.read("select", values.names, "") or (),

@@ -29,15 +29,16 @@ class Listen:
     """Where `serve` listens."""
 
     host: str
+    """Empty: every address of this machine."""
     port: int
     """0: any free port."""
 
     @classmethod
     def parse(cls, text: str) -> Listen:
-        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})", text)
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/@]*)):([0-9]{1,5})", text)
         if match is None or int(match[3]) > 65535:
             raise ValueError(f"is {_quoted(text)}; accepted: host:port such as 127.0.0.1:8080 or [::1]:8080")
-        return cls(host=match[1] or match[2], port=int(match[3]))
+        return cls(host=match[1] or match[2] or "", port=int(match[3]))
 
     @property
     def loopback(self) -> bool:
@@ -74,6 +75,10 @@ class Journal:
         if parts.password:
             # Registered for the scrubber: a driver's error text may hold the password alone.
             Secret(unquote(parts.password))
+        for pair in parts.query.split("&"):  # not `parse_qs`: libpq takes a plus sign for itself
+            name, _, value = pair.partition("=")
+            if name in ("password", "sslpassword") and value:
+                Secret(unquote(value))
         user = f"{parts.username}@" if parts.username else ""
         port = f":{parts.port}" if parts.port else ""
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname

@@ -1,6 +1,8 @@
 """The composition root: the one place that names concrete classes and puts them together.
 
 Everything is made when it is first asked for, so that a command loads and opens only what it needs.
+One module because no other may name a concrete class, and who is made of what is read in one place.
+One module because nothing else may name these classes.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -24,9 +27,9 @@ from rotator.engine.context import Observer, Timings
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
-from rotator.errors import InvalidInput
+from rotator.errors import AuditUnavailable, InvalidInput
 from rotator.interrupt import Stop
-from rotator.journal.base import Holder, Journal
+from rotator.journal.base import Holder, Journal, NoJournal
 from rotator.model import DestinationSpec, Policy, VerifySpec
 from rotator.provider.base import Limiter, Preparer, Provider
 from rotator.secret import Fingerprinter, Secret, key_check
@@ -53,7 +56,11 @@ class Wiring:
         announce: Callable[[str], None],
         unwritten: Callable[[AuditEvent, datetime], None],
         command: str,
+        urgent: bool = False,
+        without_journal: bool = False,
     ) -> None:
+        """`urgent`: an audit log that takes no line stops nothing. `without_journal`: a person said that it must
+        go without one; what it would hold is then in memory, and ends with this process."""
         self.settings = settings
         self.clock = clock
         self.stop = stop
@@ -62,8 +69,18 @@ class Wiring:
         """Tells a person something once, on standard error."""
         self._unwritten = unwritten
         self._command = command
+        self._urgent = urgent or without_journal
+        self.without_journal = without_journal
+        self.audit_is_spoken = False
+        """Once `audit` was asked for: its lines are on standard error only."""
+        self.stays = False
+        """This process does not end by itself, so it need not give up; set before `runner` is asked for."""
         self._lock = threading.RLock()
         self._closing = ExitStack()
+        self.provider_called: Callable[[str, str, float], None] = lambda _call, _status, _seconds: None
+        """Told of every call of the provider; to be set before the provider is made."""
+        self.audit_failed: Callable[[], None] | None = None
+        """Told of every line that the audit did not take; to be set before the audit is made."""
         self._destinations: dict[str, Destination] = {}
         self._verifiers: dict[VerifySpec, Verifier] = {}
 
@@ -101,11 +118,10 @@ class Wiring:
     def journal(self) -> Journal:
         """The journal, made if there is none. Its audit key is checked. Raises InvalidInput, JournalUnavailable."""
         with self._lock:
-            from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
-
+            if self.without_journal:
+                return self._empty_journal()
             key = self.audit_key  # first: it is made beside a journal that does not exist yet
-            journal = SqliteJournal.open(self._sqlite_path(), self.clock, create=True)
-            self._closing.callback(journal.close)
+            journal = self._open_journal(create=True)
             if journal.created:
                 self._announce(
                     f"A new journal was made at {self.settings.journal.shown}; what came before it is unknown to it."
@@ -118,14 +134,47 @@ class Wiring:
     @cached_property
     def journal_to_read(self) -> Journal:
         """The journal for commands that change nothing: none is made, an absent one reads as empty."""
+        if self.without_journal:
+            return self.journal
+        try:
+            return self._open_journal(create=False)
+        except NoJournal:
+            self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
+            return self._empty_journal()
+
+    def _open_journal(self, *, create: bool) -> Journal:
+        """The journal that the settings name. Raises NoJournal where there is none and none is to be made."""
+        where = self.settings.journal
+        journal: Journal
+        if where.sqlite_path is not None:
+            from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
+
+            if not (create or _is_there(where.sqlite_path)):
+                raise NoJournal(f"There is no journal at {where.shown}", then="Nothing was done")
+            journal = SqliteJournal.open(where.sqlite_path, self.clock, create=create)
+        else:
+            assert where.url is not None
+            try:
+                from rotator.journal.postgresql import PostgresqlJournal  # noqa: PLC0415  # psycopg
+            except ImportError as error:
+                raise InvalidInput(
+                    "A journal on PostgreSQL needs the package psycopg, which does not load here",
+                    then="Nothing was done",
+                    remedy="Install rotator with it: `pip install 'rotator[postgres]'`",
+                ) from error
+            # Each machine's audit log is a chain of its own; the same file has the same name after a restart.
+            audit_log = f"{socket.gethostname()}:{self.settings.audit_log.absolute()}"
+            journal = PostgresqlJournal.open(
+                where.url, where.shown, self.clock, audit_log=audit_log, create=create
+            )
+        self._closing.callback(journal.close)
+        return journal
+
+    def _empty_journal(self) -> Journal:
+        """One of this process alone."""
         from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
 
-        path = self._sqlite_path()
-        if not _is_there(path):
-            self._announce(f"There is no journal at {self.settings.journal.shown} yet.")
-            journal = SqliteJournal.in_memory(self.clock)
-        else:
-            journal = SqliteJournal.open(path, self.clock, create=False)
+        journal = SqliteJournal.in_memory(self.clock)
         self._closing.callback(journal.close)
         return journal
 
@@ -137,33 +186,42 @@ class Wiring:
                 remedy="Give the former key back, or move journal and audit log aside together and begin anew",
             )
 
-    def _sqlite_path(self) -> Path:
-        path = self.settings.journal.sqlite_path
-        if path is None:
-            raise InvalidInput(
-                "This version of rotator keeps its journal in SQLite only",
-                then="Nothing was done",
-                remedy="Set ROTATOR_JOURNAL to sqlite:///path",
-            )
-        return path
-
     @cached_property
     def audit_key(self) -> Secret:
         from rotator.settings import ensure_audit_key  # noqa: PLC0415  # may write a file
 
+        if self.without_journal:
+            return self._key_there or self._passing_key
         key, warning = ensure_audit_key(self.settings)
         if warning:
             self._announce(warning)
         return key
 
     @cached_property
+    def _key_there(self) -> Secret | None:
+        from rotator.credentials import key_there  # noqa: PLC0415
+
+        journal = self.settings.journal.sqlite_path
+        return key_there(self.settings.audit_key, journal.parent / "audit.key" if journal else None)
+
+    @cached_property
+    def _passing_key(self) -> Secret:
+        self._announce(
+            "There is no audit key, so fingerprints are made with one that ends with this process: they cannot be "
+            "compared with any others."
+        )
+        return Secret(secrets.token_hex(32))
+
+    @cached_property
     def audit_key_to_read(self) -> Secret:
         """The audit key for commands that change nothing: none is made. Raises InvalidInput without one."""
-        beside = self._sqlite_path().parent / "audit.key"
-        begun = _is_there(self._sqlite_path()) or _is_there(beside)
-        if not self.settings.audit_key.configured and not begun:
+        if self.without_journal:
+            return self.audit_key
+        path = self.settings.journal.sqlite_path
+        if path is not None and not self._has_audit_key:
             raise InvalidInput(
-                f"There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at {beside}",
+                "There is no audit key: ROTATOR_AUDIT_KEY is not set, and there is none at "
+                f"{path.parent / 'audit.key'}",
                 then="Nothing was read, because nothing can be told without it",
                 remedy="Name the journal of the rotator you mean with --journal, or set ROTATOR_AUDIT_KEY_FILE",
             )
@@ -171,16 +229,33 @@ class Wiring:
         self._check_key(self.journal_to_read, key)
         return key
 
+    @property
+    def _has_audit_key(self) -> bool:
+        path = self.settings.journal.sqlite_path
+        begun = path is not None and (_is_there(path) or _is_there(path.parent / "audit.key"))
+        return self.settings.audit_key.configured or begun
+
     @cached_property
     def fingerprints(self) -> Fingerprinter:
         return Fingerprinter(self.audit_key)
 
     @cached_property
+    def fingerprints_to_read(self) -> Fingerprinter | None:
+        """For commands that change nothing: None where there is no audit key yet. Raises InvalidInput."""
+        if not self.without_journal and not self._has_audit_key:
+            return None
+        return Fingerprinter(self.audit_key_to_read)
+
+    @cached_property
     def audit(self) -> Audit:
         with self._lock:
+            from rotator.audit.counted import CountedAudit  # noqa: PLC0415
             from rotator.audit.jsonl import JsonlAudit  # noqa: PLC0415
 
             journal = self.journal
+            if self.without_journal and self._key_there is None:
+                # A chain that goes on with a passing key would be broken for good.
+                return self._spoken_audit("there is no audit key to chain its lines with")
             audit = JsonlAudit(
                 self.settings.audit_log,
                 self.audit_key,
@@ -193,9 +268,29 @@ class Wiring:
                     "command": self._command,
                 },
             )
-            if journal.created:
-                audit.record(AuditEvent("journal.create", data={"journal": journal.id}))
-            return audit
+            if self.without_journal:
+                try:
+                    audit.check_writable()
+                except AuditUnavailable as error:
+                    return self._spoken_audit(error.happened)
+            elif journal.created:
+                self._record_new(audit, AuditEvent("journal.create", data={"journal": journal.id}))
+            return CountedAudit(audit, self.audit_failed) if self.audit_failed is not None else audit
+
+    def _record_new(self, audit: Audit, event: AuditEvent) -> None:
+        try:
+            audit.record(event)
+        except AuditUnavailable:
+            if not self._urgent:
+                raise
+            self._unwritten(event, self.clock.now())
+
+    def _spoken_audit(self, why: str) -> Audit:
+        from rotator.audit.spoken import SpokenAudit  # noqa: PLC0415
+
+        self.audit_is_spoken = True
+        self._announce(f"The audit goes to standard error, because {why}. Keep its lines (audit-event:).")
+        return SpokenAudit(self._unwritten, self.clock)
 
     # the outside
 
@@ -228,6 +323,7 @@ class Wiring:
             limiter,
             self.clock,
             call_timeout=self.settings.call_timeout,
+            observer=self.provider_called,
         )
         self._closing.callback(provider.close)
         return provider
@@ -342,7 +438,7 @@ class Wiring:
 
     @cached_property
     def runner(self) -> Runner:
-        timings = Timings(call=self.settings.call_timeout, lease=self.settings.lease)
+        timings = Timings(call=self.settings.call_timeout, lease=self.settings.lease, publish_on=self.stays)
         return Runner(self.ports, self.holder, timings, self.stop, self.observer, self._unwritten)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from rotator.cli.output import say
+from rotator.cli.output import clean, say
 from rotator.errors import InvalidInput
 from rotator.secret import Secret
 
@@ -27,6 +29,30 @@ def confirmed(question: str) -> bool:
         raise
     if not answer.endswith("\n"):
         say("")
+    return _yes(answer)
+
+
+@contextmanager
+def on_terminal() -> Iterator[Callable[[str], bool] | None]:
+    """Asks as `confirmed` does, on the terminal itself, because standard input carries something else. None where
+    the process has no terminal."""
+    try:
+        # Not one stream for both ways: a terminal cannot be sought in.
+        keyboard = open("/dev/tty", encoding="utf-8", errors="replace")  # noqa: SIM115, PTH123  # closed below
+    except OSError:
+        yield None
+        return
+
+    def asked(question: str) -> bool:
+        screen.write(f"{clean(question)} [y/N] ")
+        screen.flush()
+        return _yes(keyboard.readline())
+
+    with keyboard, open("/dev/tty", "w", encoding="utf-8", errors="replace") as screen:  # noqa: PTH123
+        yield asked
+
+
+def _yes(answer: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 

@@ -107,9 +107,10 @@ def _setup(settings: Settings, inspection: Inspection, names: Sequence[str]) -> 
         call_timeout=settings.call_timeout,
         rotate_limit=settings.rotate_limit,
         api_url=settings.api_url,
-        journal=inspection.journal_path,
+        journal=settings.journal.sqlite_path,
+        journal_shown=settings.journal.shown,
         audit_log=settings.audit_log,
-        audit_key=_key_file(settings, inspection.journal_path),
+        audit_key=_key_file(settings),
         key_is_set=settings.audit_key.configured,
         policies=chosen,
         every_policy=every,
@@ -118,8 +119,9 @@ def _setup(settings: Settings, inspection: Inspection, names: Sequence[str]) -> 
     )
 
 
-def _key_file(settings: Settings, journal: Path) -> Path | None:
-    if settings.audit_key.configured:
+def _key_file(settings: Settings) -> Path | None:
+    journal = settings.journal.sqlite_path
+    if settings.audit_key.configured or journal is None:
         return settings.audit_key.file
     return journal.parent / "audit.key"
 

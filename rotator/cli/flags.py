@@ -57,6 +57,7 @@ FLAGS: Final = (
         "FORMAT",
         "json or console [ROTATOR_LOG_FORMAT; console on a terminal, else json]",
     ),
+    Flag("grace", "--grace", "TIME", "that `serve` takes at most to stop [ROTATOR_GRACE; 25s]"),
     Flag("listen", "--listen", "ADDRESS", "of the HTTP port [ROTATOR_LISTEN; 127.0.0.1:8080]"),
 )
 

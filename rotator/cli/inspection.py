@@ -4,7 +4,6 @@ of the limits that processes share is taken."""
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rotator.cli.output import say
@@ -35,29 +34,18 @@ class Inspection(Wiring):
             command=session.command,
         )
 
-    @property
-    def journal_path(self) -> Path:
-        """Raises InvalidInput for a journal that is no file."""
-        return self._sqlite_path()
-
     @cached_property
     def journal(self) -> Journal:
-        """Asked for only where there is one. Opened as a rotation opens it, so that it fails as that does."""
-        from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
-
-        journal = SqliteJournal.open(self._sqlite_path(), self.clock, create=True)
-        self._closing.callback(journal.close)
-        return journal
+        """Opened as a rotation opens it, so that it fails as that does. A file is asked for only where there is
+        one; on a server none is made (NoJournal)."""
+        return self._open_journal(create=self.settings.journal.sqlite_path is not None)
 
     @cached_property
     def limiter(self) -> Limiter:
         """Of this process alone: what is asked here must work without the journal, which may be what is broken."""
-        from rotator.journal.sqlite import SqliteJournal  # noqa: PLC0415
         from rotator.provider.limits import RateLimits  # noqa: PLC0415
 
-        journal = SqliteJournal.in_memory(self.clock)
-        self._closing.callback(journal.close)
-        return RateLimits(journal, self.clock, rotate_limit=self.settings.rotate_limit)
+        return RateLimits(self._empty_journal(), self.clock, rotate_limit=self.settings.rotate_limit)
 
     def parts(self) -> Parts:
         """What `doctor` examines."""

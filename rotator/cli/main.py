@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from rotator.cli import (
     rollback,
     rotate,
     schema,
+    serve,
     signals,
     stage,
     status,
@@ -81,6 +83,7 @@ def application() -> typer.Typer:
     verb(app, "run")(run_verb.run)
     verb(app, "rotate")(rotate.rotate)
     verb(app, "stage")(stage.stage)
+    verb(app, "serve")(serve.serve)
     verb(app, "status")(status.status)
     verb(app, "history")(history.history)
     verb(app, "verify")(verify.verify)
@@ -98,6 +101,12 @@ def application() -> typer.Typer:
     return app
 
 
+@functools.cache
+def command() -> Any:
+    """All commands, ready to parse what was typed. Made once: it takes longer than many commands run."""
+    return typer.main.get_command(application())
+
+
 def run() -> NoReturn:
     """The console script."""
     sys.exit(main(sys.argv[1:]))
@@ -108,9 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     signals.exit_when_terminated()
     try:
         # Not `app()`: that would replace the hook which logs uncaught exceptions.
-        code = typer.main.get_command(application()).main(
-            args=list(arguments), prog_name="rotator", standalone_mode=False
-        )
+        code = command().main(args=list(arguments), prog_name="rotator", standalone_mode=False)
     except RotatorError as error:
         say_error(error)
         return exit_code_of(error)

@@ -70,6 +70,11 @@ def say(text: str) -> None:
     _write(sys.stderr, f"{clean(text)}\n")
 
 
+def say_drawn(text: str) -> None:
+    """What `render` drew for standard error: cleaned by the drawing, and with colours of its own."""
+    _write(sys.stderr, f"{text}\n")
+
+
 def say_error(error: RotatorError, *, about: str = "") -> None:
     """What happened, what happens next, what the reader may do. `about` names the policy."""
     if isinstance(error, InvalidPolicies):

@@ -10,6 +10,7 @@ from rotator.policies.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from rotator.model import Policy
+    from rotator.settings import Settings
 
 
 def named(policies: Sequence[Policy], names: Iterable[str]) -> list[Policy]:
@@ -52,6 +53,37 @@ def labelled(policies: Sequence[Policy], wanted: Sequence[str]) -> list[Policy]:
             remedy=f"Labels there are: {', '.join(known)}" if known else "No policy has any label",
         )
     return found
+
+
+def chosen(
+    settings: Settings,
+    policies: Sequence[Policy],
+    names: Sequence[str],
+    labels: Sequence[str],
+    *,
+    everything: bool,
+    otherwise_all: bool = False,
+) -> list[Policy]:
+    """The policies that a command line means, or else ROTATOR_SELECT; `otherwise_all` where no word means every
+    policy. Raises InvalidInput."""
+    ways = [way for way, given in (("POLICY", names), ("-l", labels), ("--all", everything)) if given]
+    if len(ways) > 1:
+        raise InvalidInput(
+            f"{' and '.join(ways)} were given together, and they may mean different policies",
+            then="Nothing was done",
+            remedy="Give one of them",
+        )
+    if everything or (otherwise_all and not (labels or names or settings.select)):
+        return list(policies)
+    if labels:
+        return labelled(policies, labels)
+    if names or settings.select:
+        return named(policies, names or settings.select)
+    raise InvalidInput(
+        "It was not said which policies to rotate",
+        then="Nothing was done",
+        remedy="Name them, select with -l LABEL=VALUE, or say --all; `rotator rotate --help` tells more",
+    )
 
 
 def unknown(name: str, known: Iterable[str]) -> InvalidInput:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from rotator.cli.output import clean, say
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rotator.engine.context import Progress
+
+
+log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -28,34 +34,59 @@ class Watcher(Protocol):
         """A line about the whole command; may be called from a signal handler."""
         ...
 
+    def ended(self, policy: str, text: str) -> None:
+        """A policy came to its rest."""
+        ...
+
 
 @contextmanager
-def watching() -> Iterator[Watcher]:
-    """A watcher for as long as work goes on."""
+def watching(expected: Mapping[str, datetime] = MappingProxyType({})) -> Iterator[Watcher]:
+    """A watcher for as long as work goes on. `expected` tells, of policies that are known beforehand, when each
+    will have ended: they are shown while they wait, too."""
     if not (sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"):
-        yield Lines()
+        yield Lines(expected)
         return
-    live = LiveLines()
+    live = LiveLines(expected)
     with live.shown():
         yield live
 
 
 class Lines:
-    """`policy: text`, a line at a time: for logs, pipes and simple terminals."""
+    """`policy: text`, a line at a time: for logs, pipes and simple terminals. What was said is not said again."""
+
+    def __init__(self, expected: Mapping[str, datetime] = MappingProxyType({})) -> None:
+        self._expected = dict(expected)
+        self._latest: dict[str, str] = {}
 
     def __call__(self, progress: Progress) -> None:
-        say(f"{progress.policy}: {progress.text}")
+        if self._latest.get(progress.policy) == progress.text:
+            return
+        self._latest[progress.policy] = progress.text
+        ends = self._expected.pop(progress.policy, None)  # said once
+        say(f"{progress.policy}: {progress.text}{f' (ends about {ends:%H:%M:%S} UTC)' if ends else ''}")
 
     def tell(self, text: str) -> None:
         # Not through the stream: its lock may be held by what the signal interrupted.
         os.write(2, f"{text}\n".encode())
 
+    def ended(self, policy: str, text: str) -> None:
+        say(f"{policy}: {text}")
+
+
+class LogLines:
+    """Progress of the daemon: to the log, for whoever asks for debug."""
+
+    def __call__(self, progress: Progress) -> None:
+        log.debug("%s: %s", progress.policy, progress.text)
+
 
 class LiveLines:
     """One line per policy, with what it does now and for how long. For a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: Mapping[str, datetime] = MappingProxyType({})) -> None:
         self._lock = threading.RLock()
+        self._expected = dict(expected)
+        self._over: dict[str, str] = {}
         self._latest: dict[str, tuple[str, str, float]] = {}
         """By policy: step, text, and when that policy was first heard of."""
         self._notice = ""
@@ -64,6 +95,11 @@ class LiveLines:
         with self._lock:
             began = self._latest.get(progress.policy, ("", "", time.monotonic()))[2]
             self._latest[progress.policy] = (progress.step, clean(progress.text), began)
+            self._over.pop(progress.policy, None)
+
+    def ended(self, policy: str, text: str) -> None:
+        with self._lock:
+            self._over[policy] = clean(text)
 
     def tell(self, text: str) -> None:
         self._notice = text  # drawn with the next picture; nothing is locked in a signal handler
@@ -104,9 +140,28 @@ class LiveLines:
         table.add_column(justify="right", no_wrap=True)
         table.expand = True
         with self._lock:
+            if self._expected:
+                table.add_row(Text("in all", "bold"), *(Text(part) for part in self._total()))
             for policy, (step, text, began) in self._latest.items():
-                seconds = f"{time.monotonic() - began:.0f} s"
-                table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(seconds, "dim"))
+                if policy not in self._over:
+                    seconds = f"{time.monotonic() - began:.0f} s"
+                    ends = self._expected.get(policy)
+                    when = f"{seconds}, ends {ends:%H:%M:%S}" if ends else seconds
+                    table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
+            for policy, ends in self._expected.items():
+                if policy not in self._latest and policy not in self._over:
+                    ends_at = Text(f"ends {ends:%H:%M:%S}", "dim")
+                    table.add_row(Text(policy, "dim"), Text("waits", "dim"), Text(""), ends_at)
+            # Last, because a terminal that is too low cuts off the end.
+            for policy, text in self._over.items():
+                table.add_row(Text(policy, "bold"), Text("ended", "green"), Text(text), Text(""))
         if self._notice:
             table.add_row(Text("stopping", "yellow"), Text(""), Text(self._notice), Text(""))
         return table
+
+    def _total(self) -> tuple[str, str, str]:
+        over = sum(1 for policy in self._expected if policy in self._over)
+        begun = sum(1 for policy in self._expected if policy in self._latest and policy not in self._over)
+        waits = len(self._expected) - over - begun
+        last = max(self._expected.values())
+        return ("", f"{over} ended, {begun} at work, {waits} wait", f"ends {last:%H:%M:%S} UTC")

@@ -1,4 +1,5 @@
-"""Draws tables and cards as text for standard output. The only module that knows rich's tables.
+"""Draws tables and cards as text, for standard output unless another stream is named. The only module that
+knows rich's tables.
 
 Nothing is cut: what does not fit is wrapped, because a person may have to type it.
 """
@@ -10,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from rotator.cli.output import clean
 
@@ -55,7 +56,13 @@ class Column:
     right: bool = False
 
 
-def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, longest_first: int = 24) -> str:
+def table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str]],
+    *,
+    longest_first: int = 24,
+    stream: TextIO | None = None,
+) -> str:
     """A table without lines, headed by the names of its columns.
 
     A first cell of more than `longest_first` characters gets a line of its own, above its row: wrapped,
@@ -77,14 +84,14 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, longest_f
             above.append(clean(first))
         drawn.add_row(word(_BELOW if len(first) > longest_first else first), *(word(cell) for cell in others))
     lines: list[str] = []
-    for line in _drawn([drawn]).splitlines():
+    for line in _drawn([drawn], stream).splitlines():
         if line.startswith(_BELOW):
             lines.append(above.pop(0))
         lines.append(line)
     return "\n".join(lines)
 
 
-def card(title: str, state: str, lines: Iterable[tuple[str, str]]) -> str:
+def card(title: str, state: str, lines: Iterable[tuple[str, str]], *, stream: TextIO | None = None) -> str:
     """A heading with a state, and below it names and texts; lines without a text are left out."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -96,7 +103,7 @@ def card(title: str, state: str, lines: Iterable[tuple[str, str]]) -> str:
         if text:
             body.add_row(f"  {name}", Text(clean(text)))
     heading = Text.assemble((clean(title), "bold"), "  " if state else "", word(state))
-    return _drawn([heading, body])
+    return _drawn([heading, body], stream)
 
 
 def checklist(title: str, rows: Iterable[tuple[str, str, str, str]]) -> str:
@@ -132,22 +139,22 @@ def word(text: str) -> Text:
     return Text(clean(text), style=STYLES.get(text.partition(",")[0], ""))
 
 
-def _drawn(parts: Iterable[RenderableType]) -> str:
+def _drawn(parts: Iterable[RenderableType], stream: TextIO | None = None) -> str:
     from rich.text import Text  # noqa: PLC0415
 
-    console = _console()
+    console = _console(stream or sys.stdout)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, Text))  # a heading is never broken
     # Cells are padded to their column's width; at the end of a line nobody sees that, but copies it.
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]  # a StringIO, see below
 
 
-def _console() -> Console:
-    """Draws into memory, as wide and as colourful as standard output is."""
+def _console(stream: TextIO) -> Console:
+    """Draws into memory, as wide as the terminal and as colourful as the stream is."""
     from rich.console import Console  # noqa: PLC0415
 
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    colours = sys.stdout.isatty() and not plain
+    colours = stream.isatty() and not plain
     return Console(
         file=io.StringIO(),
         force_terminal=colours,

@@ -13,11 +13,11 @@ from rotator.cli import ask, pick, signals, words
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput
+from rotator.model import Order
 
 if TYPE_CHECKING:
     from rotator.model import Policy
     from rotator.operations.plan import Plan
-    from rotator.settings import Settings
     from rotator.wiring import Wiring
 
 _FATE: Final = {
@@ -48,14 +48,62 @@ def rotate(
     canary: Annotated[
         str | None, typer.Option("--canary", metavar="N/s", help="send meanwhile as a consumer would; count")
     ] = None,
+    emergency: Annotated[
+        bool,
+        typer.Option("--emergency", help="a token leaked: kill it, whatever holds or runs; needs --reason"),
+    ] = False,
+    order: Annotated[
+        Order | None,
+        typer.Option("--order", help="emergency: what comes first [replace-first where tokens can overlap]"),
+    ] = None,
+    drain: Annotated[
+        str | None,
+        typer.Option("--drain", metavar="TIME", help="emergency: how long replace-first waits [5m]"),
+    ] = None,
+    leaked_stdin: Annotated[
+        bool, typer.Option("--leaked-stdin", help="emergency: read the leaked token, find whose it is")
+    ] = False,
+    kill_only: Annotated[
+        bool, typer.Option("--kill-only", help="emergency: publish nothing; mail stops. Asks twice")
+    ] = False,
+    no_journal: Annotated[
+        bool, typer.Option("--no-journal", help="emergency: go without a journal that cannot be opened")
+    ] = False,
 ) -> int:
     """Rotate policies now, due or not.
 
     Names them, or selects with -l or --all; without any of these ROTATOR_SELECT says which. Asks
-    first, unless --yes is given.
+    first, unless --yes is given. With --emergency it first shows what dies, in which order, what that
+    costs, and ends with a report of how long each token was exposed.
     """
+    only = {
+        "--order": order,
+        "--drain": drain,
+        "--leaked-stdin": leaked_stdin,
+        "--kill-only": kill_only,
+        "--no-journal": no_journal,
+    }
+    never = {"--no-wait": no_wait, "--canary": canary}
+    _check_together(emergency, [name for name, given in (never if emergency else only).items() if given])
+    if emergency:
+        from rotator.cli import emergency as urgent  # noqa: PLC0415
+
+        asked = urgent.Asked(
+            names=policies or [],
+            labels=label or [],
+            everything=everything,
+            reason=reason,
+            order=order.value if order else None,
+            drain=drain,
+            leaked_stdin=leaked_stdin,
+            kill_only=kill_only,
+            no_journal=no_journal,
+            yes=yes,
+            dry_run=dry_run,
+        )
+        return urgent.emergency(session, asked)
     wiring = session.wiring("team_token")
-    chosen = _chosen(wiring.settings, wiring.policies, policies or [], label or [], everything=everything)
+    chosen = pick.chosen(wiring.settings, wiring.policies, policies or [], label or [], everything=everything)
     from rotator.cli.plan import planned, show_plan  # noqa: PLC0415
 
     rate = _rate(canary)
@@ -69,6 +117,18 @@ def rotate(
             return 1
     why = reason or wiring.settings.reason or ""
     return _carry_out(session, wiring, chosen, why, wait=not no_wait, rate=rate)
+
+
+def _check_together(emergency: bool, wrong: Sequence[str]) -> None:
+    if wrong:
+        plural = "go" if len(wrong) > 1 else "goes"
+        raise InvalidInput(
+            f"{' and '.join(wrong)} {plural} {'not together' if emergency else 'only together'} with --emergency",
+            then="Nothing was done",
+            remedy="An emergency waits until the leaked token is dead, and sends nothing meanwhile"
+            if emergency
+            else "Say --emergency too, or leave that out; `rotator rotate --help` tells more",
+        )
 
 
 def _rate(canary: str | None) -> float | None:
@@ -107,34 +167,6 @@ def _carry_out(
         if flock is not None:
             outcome = replace(outcome, rotations=flock.noted(runner, outcome.rotations))
     return show(session, outcome, nothing="Nothing was rotated.")
-
-
-def _chosen(
-    settings: Settings,
-    policies: Sequence[Policy],
-    names: Sequence[str],
-    labels: Sequence[str],
-    *,
-    everything: bool,
-) -> list[Policy]:
-    ways = [way for way, given in (("POLICY", names), ("-l", labels), ("--all", everything)) if given]
-    if len(ways) > 1:
-        raise InvalidInput(
-            f"{' and '.join(ways)} were given together, and they may mean different policies",
-            then="Nothing was done",
-            remedy="Give one of them",
-        )
-    if everything:
-        return list(policies)
-    if labels:
-        return pick.labelled(policies, labels)
-    if names or settings.select:
-        return pick.named(policies, names or settings.select)
-    raise InvalidInput(
-        "It was not said which policies to rotate",
-        then="Nothing was done",
-        remedy="Name them, select with -l LABEL=VALUE, or say --all; `rotator rotate --help` tells more",
-    )
 
 
 def _may_ask(chosen: Sequence[Policy]) -> None:

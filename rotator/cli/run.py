@@ -11,7 +11,7 @@ from rotator.cli.output import say, say_error
 from rotator.cli.session import Session
 
 if TYPE_CHECKING:
-    from rotator.operations.rotate import Outcome
+    from rotator.operations.outcome import Outcome
 
 
 def run(session: Session) -> int:

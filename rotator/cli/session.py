@@ -87,8 +87,8 @@ class Session:
             say(f"warning: {warning}")
         return found
 
-    def wiring(self, *needs: str) -> Wiring:
-        """The parts, put together; nothing is opened yet. Raises as `settings`."""
+    def wiring(self, *needs: str, urgent: bool = False, without_journal: bool = False) -> Wiring:
+        """The parts, put together; nothing is opened yet. The last two as for `Wiring`. Raises as `settings`."""
         from rotator.clock import SystemClock  # noqa: PLC0415
         from rotator.wiring import Wiring  # noqa: PLC0415
 
@@ -101,6 +101,8 @@ class Session:
             announce=say,
             unwritten=say_unwritten,
             command=self.command,
+            urgent=urgent,
+            without_journal=without_journal,
         )
         self._made.callback(wiring.close)
         return wiring

@@ -17,14 +17,15 @@ def stage(
         str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
     ] = None,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="return as soon as the former token drains")
+        bool,
+        typer.Option("--no-wait", help="return as soon as the former token drains, or is yours to revoke"),
     ] = False,
 ) -> int:
     """Take a token that a person made.
 
     For a policy with `strategy: assisted`. Reads the token from standard input (a terminal does not show
     it), stages and verifies it, makes it the current one, drains the former one, and says which to
-    revoke in the Lettermint dashboard.
+    revoke in the Lettermint dashboard. Then watches until that one is dead.
     """
     wiring = session.wiring("team_token")
     chosen = pick.one(wiring.policies, policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rotator.cli import signals
 from rotator.cli.output import say
@@ -11,7 +11,7 @@ from rotator.cli.session import Session
 
 if TYPE_CHECKING:
     from rotator.model import Rotation
-    from rotator.operations.rotate import Outcome
+    from rotator.operations.outcome import Outcome
     from rotator.wiring import Wiring
 
 
@@ -19,7 +19,7 @@ def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]
     """Does it, shows the rotations, and gives the exit code."""
     from rotator.cli.progress import watching  # noqa: PLC0415
     from rotator.cli.run import show  # noqa: PLC0415
-    from rotator.operations.rotate import outcome_of  # noqa: PLC0415
+    from rotator.operations.outcome import outcome_of  # noqa: PLC0415
 
     with watching() as watcher, signals.stopping(session.stop, watcher.tell):
         session.observer = watcher
@@ -29,22 +29,46 @@ def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]
     return show(session, outcome, nothing="Nothing was changed.")
 
 
-def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
-    """The same when no rotation of it drains any more, or when somebody interrupts the waiting."""
+_HARMLESS: Final = (
+    "Waiting until it is over. To stop waiting is harmless: `rotator run` goes on with it, "
+    "`rotator status` shows it."
+)
+
+
+def waited(
+    session: Session,
+    wiring: Wiring,
+    outcome: Outcome,
+    *,
+    words: str = _HARMLESS,
+    show: Callable[[Rotation], None] | None = None,
+) -> Outcome:
+    """The same when no rotation of it drains any more, or when somebody interrupts the waiting. `words` say what
+    that would mean; `show` is told of each look."""
     from rotator.operations import draining  # noqa: PLC0415
-    from rotator.operations.rotate import with_rotations  # noqa: PLC0415
+    from rotator.operations.outcome import with_rotations  # noqa: PLC0415
 
     if not any(draining.waits(one) for one in outcome.rotations):
         return outcome
-    say(
-        "Waiting for the drain. To stop waiting is harmless: `rotator run` goes on with it, "
-        "`rotator status` shows it."
-    )
+    say(words)
+    for one in outcome.rotations:
+        _say_what_to_revoke(one)
     rotations, interrupted = draining.wait(
-        wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
+        wiring.runner, wiring.clock, session.stop, outcome.rotations, show or _show
     )
     return with_rotations(outcome, rotations, interrupted)
 
 
 def _show(rotation: Rotation) -> None:
     say(f"{rotation.policy}: {rotation.message or rotation.state}")
+    _say_what_to_revoke(rotation)
+
+
+def _say_what_to_revoke(rotation: Rotation) -> None:
+    from rotator.operations import draining  # noqa: PLC0415
+
+    if draining.asks_for_revocation(rotation):
+        say(
+            f"{rotation.policy}: In the Lettermint dashboard, revoke the older token of project "
+            f"{rotation.outgoing or rotation.project} now; this goes on when it is dead."
+        )

@@ -57,6 +57,6 @@ def revoke(context: Context) -> StepResult:
         "old-token-alive",
         f"The outgoing token ({shown}) still lives, and only a person can revoke it",
         f"In the Lettermint dashboard revoke the older token of project {context.rotation.project}; "
-        "the next `rotator run` sees it",
+        "whoever watches it sees that, and so does the next `rotator run`",
     )
     return StepResult(StepOutcome.DONE, "waiting for a person to revoke the outgoing token", rest=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rotator.audit.base import AuditEvent
+from rotator.clock import rfc3339
 from rotator.destinations.base import Destination
 from rotator.engine.context import Context, Observer, Progress, StepResult, Timings
 from rotator.engine.ledger import Ledger
@@ -33,6 +34,7 @@ from rotator.errors import (
     AuditUnavailable,
     Interrupted,
     InvalidInput,
+    JournalUnavailable,
     LeaseLost,
     Refused,
     RotatorError,
@@ -45,6 +47,9 @@ from rotator.model import Policy, Rotation, State, StepOutcome, StepRecord, Trig
 from rotator.secret import Secret
 
 log = logging.getLogger(__name__)
+
+_RECENT = 10
+"""Rotations of a policy among which the emergency that took its lease is looked for."""
 
 
 class Carrier:
@@ -75,39 +80,53 @@ class Carrier:
         *,
         resumed: bool = False,
         token: Secret | None = None,
+        old: Secret | None = None,
     ) -> Rotation:
         """Ends when the rotation rests, for whatever reason; never raises a RotatorError. The lease is held.
-        `token` is one that a person handed in."""
+        `token` is one that a person handed in, `old` the leaked one."""
         context = self.context(rotation, policy, lease)
         context.new = token
+        context.old = old
+        context.ledger.audit_optional = rotation.urgent
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
+            self._carry(context, resumed=resumed)
+        except LeaseLost as error:
+            # The record is somebody else's now: nothing may be written down by us.
+            message = f"{error}{self._taken_by_emergency(rotation)}"
+            context.change(message=message, exit_code=error.exit_code)
+            context.say(message)
+            self._audit_leftovers(context)
+            return context.rotation
+        self._write_leftovers(context)
+        return context.rotation
+
+    def _carry(self, context: Context, *, resumed: bool) -> None:
+        """As `carry`, but raises LeaseLost: also where it shows while something else is written down."""
+        try:
             context.save()
-            if not (resumed and rotation.step in WATCHED):
+            urgency = self._urgency(context)
+            # A drain is looked at every minute for days: what a look finds is audited, not that one looked.
+            if not (resumed and context.rotation.step in WATCHED and not urgency):
                 context.audit(
                     "rotation.resume" if resumed else "rotation.start",
-                    step=rotation.step,
-                    reason=rotation.reason,
-                    strategy=rotation.strategy,
+                    step=context.rotation.step,
+                    reason=context.rotation.reason,
+                    strategy=context.rotation.strategy,
                     destinations=list(context.destinations),
+                    **urgency,
                 )
             while self._one_step_or_back(context):
                 pass
         except Interrupted as error:
             self._interrupted(context, error)
-        except LeaseLost as error:
-            # The record is somebody else's now: nothing may be written down by us.
-            context.change(message=str(error), exit_code=error.exit_code)
-            context.say(str(error))
-            self._audit_leftovers(context)
-            return context.rotation
+        except LeaseLost:
+            raise
         except RotatorError as error:
             self._rest(context, error)
         except Exception as error:
-            log.exception("unexpected error in rotation %s", rotation.id)
+            log.exception("unexpected error in rotation %s", context.rotation.id)
             self._rest(context, unexpected(error))
-        self._write_leftovers(context)
-        return context.rotation
 
     def context(self, rotation: Rotation, policy: Policy, lease: Lease) -> Context:
         """What the steps of a rotation get to work with."""
@@ -182,8 +201,46 @@ class Carrier:
         context.save(step=result.go_to or step_after(context.rotation, name))
         if result.go_to == PREFLIGHT.name:
             # It turned out that nothing was changed, so a hold counts again.
-            self._check_hold(context.policy.name, context.rotation.trigger)
+            urgent = context.rotation.urgent
+            self._check_hold(context.policy.name, Trigger.EMERGENCY if urgent else context.rotation.trigger)
         return True
+
+    def _taken_by_emergency(self, rotation: Rotation) -> str:
+        """Why the lease was lost, where the journal tells: one that has ended does not name its holder."""
+        if rotation.urgent:
+            return ""
+        try:
+            recent = self._ports.journal.rotations(rotation.policy, limit=_RECENT)
+        except JournalUnavailable:
+            return ""
+        for one in recent:
+            if one.urgent and (one.id == rotation.id or one.started_at >= rotation.started_at):
+                return f" It was an emergency that took over: see rotation {one.id}."
+        return ""
+
+    def _urgency(self, context: Context) -> dict[str, object]:
+        """What an emergency overrode and was asked for, for the audit; a hold is told to people too."""
+        emergency = context.rotation.emergency
+        if not context.rotation.urgent:
+            return {}
+        hold = self._ports.journal.holds().get(context.policy.name)
+        if hold is not None:
+            context.notes.append(
+                f"{context.policy.name} is held since {hold.since:%Y-%m-%d %H:%M} UTC by {hold.by}; "
+                "the emergency went ahead."
+            )
+        asked = (
+            {
+                "slot": emergency.slot,
+                "order": emergency.order,
+                "drain": emergency.drain,
+                "kill_only": emergency.kill_only,
+                "reported": rfc3339(emergency.reported.wall),
+            }
+            if emergency is not None
+            else {}
+        )
+        return {"overrode_hold": hold is not None, **asked}
 
     def _rest_here(self, context: Context, result: StepResult) -> None:
         """A drain that waits, or something that only a person or another look can end."""
@@ -270,7 +327,10 @@ class Carrier:
         for event, at in context.ledger.spooled():
             self._unwritten(event, at)
         message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
-        if past_no_return(context.rotation):
+        urgent = context.rotation.urgent
+        if urgent and not changed(context.rotation):
+            context.change(exit_code=4, message=f"{context.rotation.message} {message}".strip())
+        elif urgent or past_no_return(context.rotation):
             context.change(
                 state=State.NEEDS_ATTENTION,
                 exit_code=4,

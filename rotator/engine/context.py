@@ -29,10 +29,14 @@ class Timings:
     """How long a new token may be refused, or a dead one accepted, before that means something."""
     publish_budget: float = 600.0
     """How long one process tries to write a minted token before it rests and says so."""
+    publish_on: bool = False
+    """Whether a process that stays goes on trying after that budget, having raised the attention."""
     follower_budget: float = 60.0
     """The same for a destination that is not the authoritative one."""
     look_budget: float = 600.0
     """How long one process tries to find out what became of an unclear call."""
+    ask_again: float = 5.0
+    """How often one that waits for the rate limit asks again, so that its claim is kept."""
     read_gap: float = 1.0
     """Between two readings that must agree."""
     first_pause: float = 0.5

@@ -25,16 +25,33 @@ def interval(draining: Draining | None) -> float:
     return min(60.0, max(1.0, quiet / 4))
 
 
+def forced(draining: Draining | None) -> Draining | None:
+    """The same drain, ended by a person."""
+    return None if draining is None else replace(draining, result=DrainResult.FORCED)
+
+
 def drain(context: Context) -> StepResult:
-    """One look. DONE when the outgoing token may be retired; else the rotation rests here."""
+    """One look. DONE when the outgoing token may be retired; else the rotation rests here.
+
+    In an emergency it ends after the time that was given, whoever still uses the outgoing token.
+    """
+    if context.rotation.retired:
+        return StepResult(StepOutcome.SKIPPED, "the outgoing token is retired already")
     if context.rotation.outgoing is None and context.rotation.step == DRAIN.name:
         return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
     kept = context.rotation.drain
     # A later promote begins a drain of its own.
     same = kept is not None and kept.since == context.rotation.promoted
-    draining = _looked(context, kept if kept is not None and same else _begun(context))
+    draining = _hurried(context, _looked(context, kept if kept is not None and same else _begun(context)))
     apart = _not_read_back(context)
-    if apart:
+    due = context.rotation.emergency is not None and _result(context, draining) is not DrainResult.WAITING
+    if apart and due:
+        context.attend(
+            "destination-behind",
+            f"The leaked token is retired although readers may still get it: {apart}",
+            "Mend it, then `rotator run` writes the new token there",
+        )
+    elif apart:
         context.save(drain=draining)
         context.attend(
             "destination-behind",
@@ -42,17 +59,19 @@ def drain(context: Context) -> StepResult:
             "Mend it, then `rotator run` goes on",
         )
         return StepResult(StepOutcome.FAILED, apart, rest=True)
-    context.ledger.settle(context.rotation, ("destination-behind",))
+    else:
+        context.ledger.settle(context.rotation, ("destination-behind",))
     draining = replace(draining, result=_result(context, draining))
     context.save(drain=draining)
     if draining.result is DrainResult.WAITING:
         return StepResult(StepOutcome.DONE, waiting_for(context, draining), rest=True)
-    if draining.result is DrainResult.MAX and context.policy.drain.on_max == "hold":
+    holds = context.policy.drain.on_max == "hold" and context.rotation.emergency is None
+    if draining.result is DrainResult.MAX and holds:
         stuck_before = same and kept is not None and kept.result is DrainResult.MAX
         return _stuck(context, draining, told=kept.last_used_at if kept and stuck_before else None)
     context.ledger.settle(context.rotation, (STUCK,))
     context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
-    return StepResult(StepOutcome.DONE, _ended(draining))
+    return StepResult(StepOutcome.DONE, _ended(context, draining))
 
 
 def _begun(context: Context) -> Draining:
@@ -68,6 +87,18 @@ def _begun(context: Context) -> Draining:
         min_seconds=policy.min.total_seconds(),
         quiet_seconds=policy.quiet.total_seconds(),
         max_seconds=policy.max.total_seconds(),
+    )
+
+
+def _hurried(context: Context, draining: Draining) -> Draining:
+    """In an emergency no drain takes longer than was said."""
+    if context.rotation.emergency is None:
+        return draining
+    limit = context.rotation.emergency.drain
+    return replace(
+        draining,
+        min_seconds=min(draining.min_seconds, limit),
+        max_seconds=min(draining.max_seconds, limit),
     )
 
 
@@ -131,16 +162,13 @@ def quiet_for(draining: Draining, now: Instant) -> float:
 def refuse_if_used(rotation: Rotation, now: Instant) -> None:
     """Raises Refused unless the outgoing token is known not to have been used for as long as the policy asks."""
     draining = rotation.drain
-    if draining is None:
-        return
-    if draining.evidence is DrainEvidence.TIME:
+    if draining is not None and draining.evidence is DrainEvidence.TIME:
         raise Refused(
-            f"Whether the outgoing token of {rotation.policy} is still used cannot be known: the provider does not "
-            "tell its use apart from that of the project's others",
-            then="The drain goes on for its time",
+            f"Nothing tells whether the outgoing token of {rotation.policy} is still used",
+            then="It was not retired; the drain ends by time",
             remedy=f"`rotator retire {rotation.policy} --force` ends it although the token may be in use",
         )
-    if quiet_for(draining, now) >= draining.quiet_seconds:
+    if draining is None or quiet_for(draining, now) >= draining.quiet_seconds:
         return
     where = f" from {draining.last_used_ip}" if draining.last_used_ip else ""
     raise Refused(
@@ -188,9 +216,11 @@ def _stuck(context: Context, draining: Draining, *, told: str | None) -> StepRes
     return StepResult(StepOutcome.FAILED, message, rest=True)
 
 
-def _ended(draining: Draining) -> str:
+def _ended(context: Context, draining: Draining) -> str:
     if draining.result is DrainResult.FORCED:
         return "ended by a person"
+    if draining.result is DrainResult.MAX and context.rotation.emergency is not None:
+        return f"retired after {_span(draining.max_seconds)}, in use or not, because it has leaked"
     if draining.result is DrainResult.MAX:
         return f"still used from {draining.last_used_ip}; retired at `max`, as the policy says"
     if draining.evidence is DrainEvidence.TIME:

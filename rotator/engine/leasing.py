@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rotator.clock import Clock
 from rotator.errors import Busy, JournalUnavailable, LeaseLost
@@ -13,6 +14,9 @@ from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal, Lease
 
 log = logging.getLogger(__name__)
+
+_LOOK = 0.2
+"""Seconds between two looks at a call that an emergency waits for."""
 
 
 class Leasing:
@@ -26,9 +30,15 @@ class Leasing:
         self._ttl = ttl
 
     @contextmanager
-    def lease(self, projects: tuple[str, ...]) -> Iterator[Lease]:
-        """Holds the lease of these projects. Raises Busy, JournalUnavailable, Interrupted."""
-        lease = self._acquire(projects)
+    def lease(
+        self, projects: tuple[str, ...], *, in_flight: Callable[[], float] | None = None
+    ) -> Iterator[Lease]:
+        """Holds the lease of these projects. Raises Busy, JournalUnavailable, Interrupted.
+
+        With `in_flight` it is an emergency's, and taken from a living holder too, once that says for how many
+        seconds a call of the holder's may still be executed, and it is none.
+        """
+        lease = self._acquire(projects) if in_flight is None else self._take_over(projects, in_flight)
         ended = threading.Event()
         beat = threading.Thread(
             target=self._heartbeat, args=(lease, ended), name=f"heartbeat-{projects[0]}", daemon=True
@@ -62,6 +72,18 @@ class Leasing:
                         raise
             self._clock.wait(self._ttl / 15, self._stop.requested)
             self._stop.check()
+
+    def _take_over(self, projects: tuple[str, ...], in_flight: Callable[[], float]) -> Lease:
+        while (left := in_flight()) > 0 and self._held(projects):
+            self._clock.wait(min(left, self._ttl / 15, _LOOK), self._stop.requested)
+            self._stop.check()
+        # The loser names the holder when it finds out.
+        holder = replace(self._holder, label=f"an emergency ({self._holder.label})")
+        return self._journal.acquire(projects, holder, ttl=self._ttl, preempt=True)
+
+    def _held(self, projects: tuple[str, ...]) -> bool:
+        views = [self._journal.lease_of(project) for project in projects]
+        return any(view is not None and view.holder is not None and view.expires_in > 0 for view in views)
 
     def _heartbeat(self, lease: Lease, ended: threading.Event) -> None:
         while not ended.wait(self._ttl / 3):

@@ -34,6 +34,8 @@ class Ledger:
         self._lease = lease
         self._clock = clock
         self.forgiving = False
+        self.audit_optional = False
+        """A leaked token dies whether or not the audit takes a line: what it does not take is kept."""
         self._spooled: list[tuple[AuditEvent, datetime]] = []
         self._unsaved: Rotation | None = None
         self._attention: dict[str, Attention] = {}
@@ -159,7 +161,8 @@ class Ledger:
         try:
             flush()
         except (JournalUnavailable, AuditUnavailable) as error:
-            if not self.forgiving:
+            optional = self.audit_optional and isinstance(error, AuditUnavailable)
+            if not (self.forgiving or optional):
                 # The caller stops here; what it could not write is void, not late.
                 self._unsaved = None
                 self._spooled.clear()

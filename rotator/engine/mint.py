@@ -16,8 +16,8 @@ from rotator.engine.context import Context, StepResult
 from rotator.engine.preflight import check_ownership
 from rotator.engine.publish import follow, publish
 from rotator.engine.recovery import Fate, look
-from rotator.engine.resting import token_known_dead
-from rotator.engine.states import PREFLIGHT
+from rotator.engine.resting import claim_of, token_known_dead, waiting_until
+from rotator.engine.states import PREFLIGHT, kills_first
 from rotator.errors import (
     CredentialRejected,
     JournalUnavailable,
@@ -30,7 +30,7 @@ from rotator.errors import (
     Unreachable,
 )
 from rotator.journal.base import KnownToken
-from rotator.model import Bounds, Death, DestinationState, Intent, StepOutcome
+from rotator.model import Bounds, Death, DestinationState, Intent, Rotation, StepOutcome
 from rotator.provider.base import Minted
 from rotator.secret import Secret
 
@@ -80,7 +80,7 @@ def _mint_until_published(context: Context) -> str:
             context.pause(context.timings.longest_pause)
             continue
         try:
-            minted = context.provider.rotate_token(context.rotation.project)
+            minted = context.provider.rotate_token(context.rotation.minting)
         except (Unreachable, CredentialRejected, Refused) as error:
             _not_executed(context, intent, error)
             failure = error
@@ -116,12 +116,16 @@ def _prepare(context: Context) -> tuple[Reading, Intent]:
         _await_writable(context)
     readings, known = look_around(context)
     base = readings[context.authoritative.spec.ref]
+    if context.rotation.old_fingerprint is None and _killed_by_us(context.rotation) and base.value_if_token:
+        # It was killed while no store could be asked: only now is it known what readers were left with.
+        context.old = base.value_if_token
+        context.change(old_fingerprint=context.fingerprints.of(context.old))
     if context.rotation.intent is not None:
         known |= set(context.rotation.intent.known_fingerprints)
-    facts = context.provider.project(context.rotation.project)
+    facts = context.provider.project(context.rotation.minting)
     sent = context.instant()
     intent = Intent(
-        project=context.rotation.project,
+        project=context.rotation.minting,
         sent=sent,
         deadline=sent.plus(context.timings.call + context.timings.settle),
         generated_at_before=facts.token_generated_at,
@@ -134,16 +138,18 @@ def _prepare(context: Context) -> tuple[Reading, Intent]:
 def look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
     """What the destinations hold, and the fingerprints of everything that is current or staged in them.
 
-    Before the first mint all must answer and be ours. Once readers may hold a dead token only the
-    authoritative one must: a destination that follows is tried afterwards, and keeps nobody waiting.
+    Before the first mint all must answer and be ours. Once readers may hold a dead token, or the token in
+    them has to die first, only the authoritative one must: a destination that follows is tried afterwards, and
+    keeps nobody waiting.
     """
     readings: dict[str, Reading] = {}
     known: set[str] = set()
+    all_needed = context.rotation.intent is None and not kills_first(context.rotation)
     for ref, destination in context.destinations.items():
         try:
             reading, staged = destination.read(), destination.read_staged()
         except RotatorError as error:
-            if context.rotation.intent is None or destination is context.authoritative:
+            if all_needed or destination is context.authoritative:
                 raise
             context.say(f"{destination.describe()} is left for later: {error.happened}")
             continue
@@ -151,13 +157,13 @@ def look_around(context: Context) -> tuple[dict[str, Reading], set[str]]:
         values = (reading.value, staged.value if staged else None)
         known |= {context.fingerprints.of(value) for value in values if value is not None}
     first = context.authoritative.spec.ref
-    check_ownership(context, readings if context.rotation.intent is None else {first: readings[first]})
+    check_ownership(context, readings if all_needed else {first: readings[first]})
     return readings, known
 
 
 def announce(context: Context, intent: Intent, *, then: str = "publish") -> None:
-    """Writes both intents down, to mint and to `then` publish or stage, and checks the fence right before
-    the call; if this raises, none is sent."""
+    """Writes both intents down, to mint and to `then` publish or stage (empty: neither), and checks the fence
+    right before the call; if this raises, none is sent."""
     former = context.rotation
     context.stop.check()
     context.audit(
@@ -165,11 +171,12 @@ def announce(context: Context, intent: Intent, *, then: str = "publish") -> None
         generated_at_before=intent.generated_at_before,
         known_fingerprints=list(intent.known_fingerprints),
     )
-    context.audit(
-        f"{then}.destination.intent",
-        destination=context.authoritative.spec.ref,
-        base_version=intent.base_versions.get(context.authoritative.spec.ref),
-    )
+    if then:
+        context.audit(
+            f"{then}.destination.intent",
+            destination=context.authoritative.spec.ref,
+            base_version=intent.base_versions.get(context.authoritative.spec.ref),
+        )
     try:
         for _ in range(_QUICK_ENOUGH):
             context.save(intent=intent, mints=former.mints + 1)
@@ -254,7 +261,7 @@ def _recovered(context: Context) -> bool:
 def _generated_at(context: Context) -> str | None:
     """The time of a mint whose answer is lost. Without it a later mint by others shows by its effect only."""
     try:
-        return context.provider.project(context.rotation.project).token_generated_at
+        return context.provider.project(context.rotation.minting).token_generated_at
     except RotatorError as error:
         context.say(f"the time of the mint could not be read: {error.happened}")
         return None
@@ -279,7 +286,7 @@ def _record_published(context: Context, token: Secret, generated_at: str | None)
     context.ledger.remember(
         KnownToken(
             fingerprint=fingerprint,
-            project=context.rotation.project,
+            project=context.rotation.minting,
             policy=context.policy.name,
             rotation=context.rotation.id,
             origin="minted",
@@ -312,9 +319,9 @@ def _give_up(context: Context, failure: RotatorError | None) -> RotatorError:
 
 def take_slot(context: Context) -> None:
     """Waits for room in the shared limit on rotate-token, keeping an eye on the lease."""
-    while (seconds := context.limiter.take("rotate")) > 0:
-        context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
-        context.pause(min(seconds, context.timings.lease / 3))
+    while (seconds := context.limiter.take("rotate", claim_of(context.rotation))) > 0:
+        context.say(waiting_until(context.clock, seconds))
+        context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 
 
@@ -345,7 +352,9 @@ def _measure_outage(context: Context) -> None:
     behind = any(record.state is DestinationState.BEHIND for record in rotation.destinations)
     if (
         rotation.old_fingerprint is None
-        or rotation.old_token_dead  # dead before we began: since when is not known
+        or (
+            rotation.old_token_dead and not _killed_by_us(rotation)
+        )  # before we began: since when is not known
         or behind  # not over yet
         or rotation.death is None
         or rotation.death.before is None
@@ -359,3 +368,8 @@ def _measure_outage(context: Context) -> None:
             max=max(0.0, rotation.death.after.seconds_until(rotation.served)),
         )
     )
+
+
+def _killed_by_us(rotation: Rotation) -> bool:
+    """The old token was killed before anything could be published: when, is known."""
+    return rotation.emergency is not None and rotation.emergency.kill_only

@@ -98,11 +98,13 @@ def _mint_until_staged(context: Context) -> None:
             known_fingerprints=tuple(sorted(known)),
             base_versions={ref: reading.version for ref, reading in readings.items()},
         )
+        former = context.rotation.intent
         announce(context, intent, then="stage")
         try:
             minted = context.provider.rotate_token(project)
         except (Unreachable, CredentialRejected, Refused) as error:
             context.audit("mint.token.outcome", executed=False, error=str(error))
+            # Certainly not executed: nothing has to be killed or waited for on its account.
             context.save(intent=former)
             failure = error
             if not isinstance(error, RateLimited):
@@ -207,10 +209,10 @@ def _stage_at(context: Context, destination: Destination, token: Secret) -> None
     """Stages on top of what readers get now, again after somebody else's write, until it holds."""
     failure: RotatorError | None = None
     for number in context.attempts(context.timings.follower_budget):
-        if number > 1:
-            context.ledger.check_lease()
         try:
             reading = destination.read()
+            if number > 1:
+                context.ledger.check_lease()
             must_own(context, destination, reading)
             destination.stage(token, rotation=context.rotation.id, base=reading)
         except LeaseLost:

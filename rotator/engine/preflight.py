@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
 from rotator.engine.context import Context, StepResult
+from rotator.engine.exposure import measure
+from rotator.engine.resting import claim_of, waiting_until
 from rotator.engine.sides import choose_sides
-from rotator.errors import NeedsAttention, Refused, RotatorError, Unreachable
+from rotator.engine.states import kills_first
+from rotator.errors import AuditUnavailable, NeedsAttention, Refused, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
 from rotator.model import (
     DestinationRecord,
@@ -26,21 +29,19 @@ _TRIES = 3
 
 def preflight(context: Context) -> StepResult:
     """Everything a rotation will need, in the order in which refusing is cheapest."""
-    context.ledger.check_writable()
+    warn_of_audit(context)
     await_room(context)
     context.say("reading the project")
     facts = context.provider.project(context.rotation.project)
     _check_smtp(context, facts)
-    readings = read_destinations(context)
+    readings = _read(context)
     context.old = readings[context.authoritative.spec.ref].value_if_token
     alive = context.old is not None and _lives(context, context.old, facts)
-    check_ownership(context, readings)
+    first = context.authoritative.spec.ref
+    check_ownership(context, {first: readings[first]} if kills_first(context.rotation) else readings)
     choose_sides(context, alive=alive)
+    list_destinations(context)
     context.change(
-        destinations=tuple(
-            DestinationRecord(d.spec.type, ref, DestinationState.UNCHANGED)
-            for ref, d in context.destinations.items()
-        ),
         old_fingerprint=context.fingerprints.of(context.old) if context.old else None,
         # Known from here on, and the reason why no outage is claimed for a repair.
         old_token_dead=True if context.old is not None and not alive else None,
@@ -60,6 +61,8 @@ def preflight(context: Context) -> StepResult:
                 first_seen=context.clock.now(),
             )
         )
+        if not alive and context.rotation.emergency is not None:
+            measure(context, None)
     if context.old is None:
         return StepResult(StepOutcome.DONE, "first issue: no token is stored yet")
     return StepResult(StepOutcome.DONE, "" if alive else "the stored token is dead; repairing in place")
@@ -70,7 +73,7 @@ def _check_smtp(context: Context, facts: ProjectFacts) -> None:
     if facts.smtp_enabled or all(verifier.type != "smtp" for verifier in context.verifiers):
         return
     happened = f"The policy verifies by smtp, but SMTP is switched off for project {facts.id}"
-    if context.rotation.trigger is Trigger.EMERGENCY:
+    if context.rotation.urgent:
         context.notes.append(f"{happened}.")
         return
     raise Refused(
@@ -86,17 +89,61 @@ def _check_smtp(context: Context, facts: ProjectFacts) -> None:
 def await_room(context: Context) -> None:
     """Waits until the rate limit has room for a mint, so that nothing is proved too early."""
     waiting = False
-    while (seconds := context.limiter.peek("rotate")) > 0:
+    while (seconds := context.limiter.peek("rotate", claim_of(context.rotation))) > 0:
         if not waiting:
             waiting = True
-            context.say(f"waiting {seconds:.0f} s for the provider's rate limit")
-        context.pause(min(seconds, context.timings.lease / 3))
+            context.say(waiting_until(context.clock, seconds))
+        context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 
 
-def read_destinations(context: Context) -> dict[str, Reading]:
-    """What every destination holds now; all must answer."""
-    return {ref: destination.read() for ref, destination in context.destinations.items()}
+def warn_of_audit(context: Context) -> None:
+    """No audit, no rotation; but a leaked token dies all the same. Raises AuditUnavailable."""
+    try:
+        context.ledger.check_writable()
+    except AuditUnavailable as error:
+        if not context.rotation.urgent:
+            raise
+        context.say(
+            f"{error.happened}; the emergency goes on, and what is not written stands on standard error"
+        )
+
+
+def list_destinations(context: Context) -> None:
+    """Begins the record of what becomes of each destination."""
+    context.change(
+        destinations=tuple(
+            DestinationRecord(d.spec.type, ref, DestinationState.UNCHANGED)
+            for ref, d in context.destinations.items()
+        )
+    )
+
+
+def _read(context: Context) -> dict[str, Reading]:
+    """What every destination holds now. All must answer, unless a leaked token has to die first."""
+    readings: dict[str, Reading] = {}
+    for ref, destination in context.destinations.items():
+        try:
+            readings[ref] = destination.read()
+        except RotatorError as error:
+            if not kills_first(context.rotation):
+                raise
+            if destination is context.authoritative:
+                raise _no_store(context, error) from error
+            context.say(f"{destination.describe()} is left for later: {error.happened}")
+    return readings
+
+
+def _no_store(context: Context, error: RotatorError) -> RotatorError:
+    """The error with what an emergency may do about it."""
+    if not error.retryable:
+        return error
+    return Unreachable(
+        f"{context.authoritative.describe()} cannot be used: {error.happened}",
+        then="Nothing was killed, because the new token would have nowhere to go",
+        remedy=f"`rotator rotate {context.policy.name} --emergency --kill-only` kills the token without a store; "
+        "mail then stops until a new one is published",
+    )
 
 
 def check_ownership(context: Context, readings: dict[str, Reading]) -> None:
@@ -127,13 +174,17 @@ def owns(context: Context, destination: Destination, reading: Reading) -> Owners
 def prove_writable(context: Context) -> None:
     """A real write through the real path of each destination, which no reader can see."""
     for ref, destination in context.destinations.items():
+        follower = destination is not context.authoritative
         context.say(f"proving that {destination.describe()} takes a write")
         context.audit("destination.probe.intent", destination=ref)
         try:
             destination.preflight()
         except RotatorError as error:
             context.audit("destination.probe.outcome", destination=ref, ok=False, error=error.code)
-            raise
+            if kills_first(context.rotation) and follower:
+                context.say(f"{destination.describe()} is left for later: {error.happened}")
+                continue
+            raise _no_store(context, error) if kills_first(context.rotation) else error from None
         context.audit("destination.probe.outcome", destination=ref, ok=True)
 
 
@@ -146,7 +197,13 @@ def _lives(context: Context, token: Secret, facts: ProjectFacts) -> bool:
     where = context.authoritative.describe()
     if trigger.by_a_person or trigger is Trigger.REHEARSAL or context.policy.on_out_of_band == "rotate":
         context.audit("token.found-dead", fingerprint=context.fingerprints.of(token), repaired=True)
-        context.notes.append("The stored token was dead already, since when is not known; it was replaced.")
+        known = context.ledger.known(context.fingerprints.of(token))
+        since = (
+            f"known dead since {known.dead_since:%Y-%m-%d %H:%M} UTC"
+            if known is not None and known.dead_since is not None
+            else "since when is not known"
+        )
+        context.notes.append(f"The stored token was dead already, {since}; it was replaced.")
         return False
     raise NeedsAttention(
         "token-dead",
@@ -174,7 +231,7 @@ def _try_verifiers(context: Context, token: Secret) -> None:
         check_identity(context.policy, attempt)
         if attempt.verdict is Verdict.PASSED:
             continue
-        if context.rotation.trigger is Trigger.EMERGENCY:
+        if context.rotation.urgent:
             context.notes.append(f"The {verifier.type} verifier did not work beforehand: {attempt.detail}.")
             continue
         error = Unreachable if attempt.verdict is Verdict.UNKNOWN else Refused

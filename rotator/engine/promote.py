@@ -49,10 +49,22 @@ def serve_everywhere(context: Context, token: Secret) -> StepResult:
             f"{'; '.join(behind)}",
             f"Mend it, then `rotator run` goes on; `rotator rollback {context.policy.name}` goes back",
         )
+        if context.rotation.emergency is not None and _leads(context):
+            # A leaked token does not live on for the sake of one destination that is away.
+            context.save(promoted=context.instant())
+            return StepResult(StepOutcome.FAILED, "; ".join(behind))
         return StepResult(StepOutcome.FAILED, "; ".join(behind), rest=True)
     context.save(promoted=context.instant())
     context.ledger.settle(context.rotation, ("destination-behind",))
     return StepResult(StepOutcome.DONE)
+
+
+def _leads(context: Context) -> bool:
+    ref = context.authoritative.spec.ref
+    return any(
+        record.ref == ref and record.state is DestinationState.CURRENT
+        for record in context.rotation.destinations
+    )
 
 
 def _serve_at(context: Context, destination: Destination, token: Secret) -> RotatorError | None:
@@ -60,7 +72,6 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
     ref = destination.spec.ref
     failure: RotatorError | None = None
     for _ in context.attempts(context.timings.follower_budget):
-        context.ledger.check_lease()
         try:
             reading = destination.read()
             if reading.value == token:
@@ -68,6 +79,8 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
                 return None
             must_own(context, destination, reading)
             staged = destination.read_staged()
+            # After the reading: whoever takes the lease from here on changes what the write compares with.
+            context.ledger.check_lease()
             context.audit("promote.destination.intent", destination=ref, base_version=reading.version)
             if staged is not None and staged.value == token:
                 destination.promote(staged, base=reading)

@@ -7,6 +7,7 @@ lease, a spent budget or somebody else's living token ends it.
 from __future__ import annotations
 
 import logging
+import math
 
 from rotator.clock import Instant
 from rotator.destinations.base import Destination, Reading
@@ -25,12 +26,24 @@ def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, In
     """Writes to the authoritative destination until it holds. Returns the moments around the write:
     before the first attempt, because one that failed may have been executed, and after the last.
 
-    Raises NeedsAttention when the budget ends, LeaseLost when somebody else has taken over.
+    Raises NeedsAttention when the budget ends (with `publish_on` only the attention is raised then, and the
+    trying goes on), LeaseLost when somebody else has taken over.
     """
     destination = context.authoritative
     failure: RotatorError | None = None
     sent = context.instant()
-    for number in context.attempts(context.timings.publish_budget, stoppable=False):
+    timings, alarmed = context.timings, False
+    budget = math.inf if timings.publish_on else timings.publish_budget
+    for number in context.attempts(budget, stoppable=False):
+        spent = sent.seconds_until(context.instant()) >= timings.publish_budget
+        if timings.publish_on and spent and failure is not None and not alarmed:
+            alarmed = True
+            context.ledger.attend(
+                context.rotation,
+                "token-dead",
+                f"A token was minted and {destination.describe()} does not take it: {failure.happened}",
+                "Readers hold a dead token until it does, and it is still being tried; mend the destination",
+            )
         try:
             if number > 1:
                 context.ledger.check_lease()
@@ -70,8 +83,8 @@ def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, In
 
 def _merge_again(context: Context, token: Secret, base: Reading) -> Reading:
     """Somebody wrote to the secret since our reading: another field, or the token itself?"""
-    context.ledger.check_lease()
     now = context.authoritative.read()
+    context.ledger.check_lease()
     if not (ownership := owns(context, context.authoritative, now)).ours:
         raise NeedsAttention(
             "out-of-band",
@@ -116,9 +129,10 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
     failure: RotatorError | None = None
     stays = "did not get the new token"
     for _ in context.attempts(context.timings.follower_budget):
-        context.ledger.check_lease()
         try:
             reading = destination.read()
+            # After the reading: whoever takes the lease from here on changes what the write compares with.
+            context.ledger.check_lease()
             if reading.value == token:
                 _served_by_now(context, ref)
                 return DestinationState.CURRENT

@@ -13,6 +13,7 @@ from enum import StrEnum
 from rotator.clock import Instant
 from rotator.destinations.base import Destination, Reading
 from rotator.engine.context import Context
+from rotator.engine.resting import token_known_dead
 from rotator.errors import NeedsAttention, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Death, Intent, Policy, Rotation
@@ -87,6 +88,8 @@ def _look_once(context: Context, intent: Intent) -> Finding:
     if kept is not None:
         return kept
     seen = context.instant()
+    if token_known_dead(context.rotation):
+        return Finding(Fate.LOST, seen)
     before = context.provider.project(intent.project).token_generated_at
     moved = before != intent.generated_at_before
     if not moved:

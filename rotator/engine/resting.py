@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from rotator.audit.base import AuditBroken
+from rotator.clock import Clock
 from rotator.engine.states import VERIFY, changed, overlaps, past_no_return
 from rotator.errors import EndpointGone, NeedsAttention, RotatorError
-from rotator.model import Rotation
+from rotator.model import Claim, Rotation
 
 
 def token_known_dead(rotation: Rotation) -> bool:
     """Whether readers certainly hold a dead token: the old one was seen dead and no new one is stored."""
     return not rotation.minted and rotation.death is not None and rotation.death.before is not None
+
+
+def claim_of(rotation: Rotation) -> Claim:
+    """How urgent its next mint is: what is dead first, then emergencies, then all others."""
+    if token_known_dead(rotation):
+        return Claim(0, rotation.id)
+    return Claim(1 if rotation.urgent else 2, rotation.id)
+
+
+def waiting_until(clock: Clock, seconds: float) -> str:
+    """For people, while the rate limit has no room."""
+    until = clock.now() + timedelta(seconds=seconds)
+    return f"waiting {seconds:.0f} s for the provider's rate limit, until {until:%H:%M:%S} UTC"
 
 
 def attention_of(error: RotatorError, rotation: Rotation) -> str | None:

@@ -7,6 +7,7 @@ rotation has minted in that project: so an unclear one is waited for to its dead
 from __future__ import annotations
 
 from rotator.engine.context import Context, StepResult
+from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.mint import take_slot
 from rotator.engine.preflight import await_room
 from rotator.engine.promote import outgoing_token
@@ -23,6 +24,7 @@ from rotator.errors import (
 )
 from rotator.model import Death, DrainEvidence, DrainResult, Form, Intent, StepOutcome
 from rotator.provider.base import PingAnswer
+from rotator.secret import Secret
 
 
 def retire(context: Context) -> StepResult:
@@ -43,18 +45,27 @@ def retire(context: Context) -> StepResult:
 
 def discard(context: Context) -> StepResult:
     """Removes what was staged, and kills the token in it so that nothing live is left behind."""
+    rotation = context.rotation
+    leaked = _staged_or_served(context) if rotation.emergency is not None else None
     for destination in context.destinations.values():
         destination.discard()
-    rotation = context.rotation
     if rotation.form is Form.ASSISTED:
-        context.notes.append(
-            "The token that was handed in still lives: revoke it in the Lettermint dashboard."
-        )
+        lives = "The token that was handed in still lives"
+        if rotation.emergency is not None:
+            context.attend(
+                "old-token-alive", f"{lives}, and it has leaked", "Revoke it in the Lettermint dashboard"
+            )
+        else:
+            context.notes.append(f"{lives}: revoke it in the Lettermint dashboard.")
         return StepResult(StepOutcome.DONE, "the token that was handed in is a person's to revoke")
     if rotation.form is not Form.STANDBY or rotation.intent is None:
         return StepResult(StepOutcome.DONE)
     assert rotation.incoming is not None
-    if rotation.retiring is None and (served := served_of(context, rotation.incoming)):
+    if (
+        rotation.emergency is None
+        and rotation.retiring is None
+        and (served := served_of(context, rotation.incoming))
+    ):
         context.attend(
             "out-of-band",
             f"{served}; so the token that was minted there for this rotation was not killed",
@@ -62,7 +73,45 @@ def discard(context: Context) -> StepResult:
         )
         return StepResult(StepOutcome.FAILED, served)
     kill(context, rotation.incoming)
+    if leaked is not None:
+        _prove(context, leaked)
     return StepResult(StepOutcome.DONE, "the token minted for it was killed by a further mint")
+
+
+def _staged_or_served(context: Context) -> Secret | None:
+    """The token that was minted for the rotation, wherever a destination still has it."""
+    wanted = context.rotation.new_fingerprint
+    if wanted is None or context.new is not None:
+        return context.new
+    for destination in context.destinations.values():
+        staged = destination.read_staged()
+        for value in (staged.value if staged else None, destination.read().value_if_token):
+            if value is not None and context.fingerprints.of(value) == wanted:
+                return value
+        recalled = destination.recall(lambda one: context.fingerprints.of(one) == wanted)
+        if recalled is not None:
+            return recalled
+    return None
+
+
+def _prove(context: Context, leaked: Secret) -> None:
+    """The token that was given up has leaked: its death is proved, and the exposure measured."""
+    answer, attempts = present(context, leaked)
+    context.audit(
+        "token.prove-dead",
+        fingerprint=context.rotation.new_fingerprint,
+        answer=answer.value if answer else None,
+        attempts=attempts,
+    )
+    if answer is PingAnswer.DEAD:
+        measure(context, killed_from(context.rotation))
+        context.save()
+    elif answer is PingAnswer.ALIVE:
+        context.attend(
+            "old-token-alive",
+            "The leaked token still works although its project was rotated",
+            "Revoke it in the Lettermint dashboard",
+        )
 
 
 def kill(context: Context, project: str) -> None:
@@ -158,8 +207,15 @@ def _used_again(context: Context) -> str:
 def _replacement_lives(context: Context) -> None:
     """The last look before the call that cannot be taken back."""
     for destination in context.destinations.values():
-        value = destination.read().value_if_token
+        try:
+            value = destination.read().value_if_token
+        except Unreachable:
+            if context.rotation.emergency is None or destination is context.authoritative:
+                raise
+            continue
         if value is None or context.fingerprints.of(value) != context.rotation.new_fingerprint:
+            if context.rotation.emergency is not None and destination is not context.authoritative:
+                continue  # it has leaked: the drain has told who is behind
             raise NeedsAttention(
                 "destination-behind",
                 f"{destination.describe()} does not serve the new token any more",

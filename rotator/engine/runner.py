@@ -1,6 +1,7 @@
 """What is done for a policy under its lease: finish what is open, begin, join, end a drain, go back.
 
 The same code for every trigger; `carrier` takes each rotation through its steps.
+One module because all of it stands between the lease and the record.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from rotator.clock import Instant
 from rotator.engine.carrier import Carrier
 from rotator.engine.context import Observer, Timings
 from rotator.engine.drain import refuse_if_used
+from rotator.engine.emergency import Desk, caught_up, in_flight, respond
 from rotator.engine.leasing import Leasing
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
+from rotator.engine.sides import last_incoming
 from rotator.engine.states import (
     CLOSE,
     DRAINS,
@@ -36,13 +39,14 @@ from rotator.errors import (
     Busy,
     Held,
     Refused,
+    RotatorError,
 )
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, KnownToken, Lease
 from rotator.model import (
     CanaryCount,
-    DrainEvidence,
     DrainResult,
+    Emergency,
     Form,
     Policy,
     Rotation,
@@ -72,6 +76,7 @@ class Runner:
     ) -> None:
         self._ports = ports
         self._holder = holder
+        self._timings = timings
         self._carrier = Carrier(ports, timings, stop, observer, unwritten, self._check_hold)
         self._leasing = Leasing(ports.journal, holder, ports.clock, stop, ttl=timings.lease)
 
@@ -82,12 +87,18 @@ class Runner:
         reason: str,
         *,
         wanted: Callable[[], bool] = lambda: True,
+        emergency: Emergency | None = None,
+        leaked: Secret | None = None,
     ) -> list[Rotation]:
         """Finishes what is unfinished for this policy, then rotates it unless that just happened.
 
         `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
+        With an `emergency` the lease is taken from whoever has it, and `engine.emergency` tells what is done;
+        `leaked` is the token itself where somebody has it, and is kept in memory only.
         Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
+        if emergency is not None:
+            return self._respond(policy, trigger, reason, emergency, leaked)
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
@@ -105,15 +116,73 @@ class Runner:
             if not wanted():
                 return done
             if policy.form is Form.ASSISTED:
-                raise Refused(
-                    f"{policy.name} has the strategy assisted: a person makes its token",
-                    then="Nothing was changed",
-                    remedy=f"Make one in the Lettermint dashboard, then `rotator stage {policy.name}` takes it",
-                )
+                raise _made_by_a_person(policy)
             begun = self._carrier.carry(self._begin(policy, trigger, reason), policy, lease)
             if not begun.minted or begun.state is State.RUNNING:
                 return [*done, begun]
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
+
+    def _respond(
+        self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
+    ) -> list[Rotation]:
+        journal, clock, timings = self._ports.journal, self._ports.clock, self._timings
+        fingerprints = self._ports.fingerprints
+
+        def flying() -> float:
+            opened = open_of(journal, policy)
+            return in_flight(opened, Instant.read(clock), timings.call + timings.settle)
+
+        with self._leasing.lease(policy.projects, in_flight=flying) as lease:
+
+            def begin(form: Form, step: str, emergency: Emergency) -> Rotation:
+                incoming = last_incoming(journal, policy) if emergency.kill_only else None
+                begun = self._begin(policy, trigger, reason)
+                begun = replace(begun, form=form, step=step, emergency=emergency, incoming=incoming)
+                old = leaked if emergency.kill_only else None
+                return self._carrier.carry(begun, policy, lease, old=old)
+
+            def finish(rotation: Rotation) -> Rotation:
+                leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
+                return self._finish(rotation, lease, leaked if leads else None)
+
+            def held() -> str | None:
+                try:
+                    token = self._ports.destination(policy.authoritative).read().value_if_token
+                except RotatorError as error:
+                    log.warning("what readers hold could not be read: %s", error)
+                    return None
+                return fingerprints.of(token) if token is not None else None
+
+            return respond(
+                Desk(
+                    opened=lambda: list(reversed(open_of(journal, policy))),
+                    begin=begin,
+                    finish=finish,
+                    latest=lambda: next(iter(journal.rotations(policy.name, limit=1)), None),
+                    held=held,
+                ),
+                policy,
+                emergency,
+            )
+
+    def enrol(self, policy: Policy, trigger: Trigger, reason: str, *, caller: str) -> str:
+        """Writes down that a rotation was asked for, for whoever takes up what is unfinished. Returns its id; that
+        of the open one, where there is one. `caller` is who asked, for the audit trail.
+
+        Raises Refused (`assisted`), Held, Busy, JournalUnavailable, AuditUnavailable; nothing was begun then.
+        """
+        if policy.form is Form.ASSISTED:
+            raise _made_by_a_person(policy)
+        self._check_hold(policy.name, trigger)
+        if opened := open_of(self._ports.journal, policy):
+            return opened[-1].id
+        with self._leasing.lease(policy.projects) as lease:
+            if opened := open_of(self._ports.journal, policy):
+                return opened[-1].id
+            begun = self._begin(policy, trigger, reason)
+            self._audit_order("rotation.request", begun, caller=caller, reason=reason)
+            self._ports.journal.save(lease, begun)
+            return begun.id
 
     def resume(self, rotation: Rotation) -> Rotation:
         """Takes up a rotation that some process left unfinished. Raises as `rotate` does; Held only for
@@ -123,7 +192,7 @@ class Runner:
             present = self._ports.journal.rotation(rotation.id)
             if present is None or not present.unfinished:
                 return present or rotation  # somebody else finished it while we waited for the lease
-            if not past_no_return(present):
+            if not (past_no_return(present) or present.urgent):
                 self._check_hold(present.policy, present.trigger)
             return self._finish(present, lease)
 
@@ -155,19 +224,18 @@ class Runner:
             )
 
     def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
-        """Ends a drain now. Raises Refused where the outgoing token may be in use and `force` is not given, and
-        Held."""
+        """Ends a drain now. Raises Held, and Refused where the outgoing token is still in use, or nothing tells
+        whether it is, and `force` is not given."""
         policy = self._ports.from_snapshot(rotation.snapshot)
+        self._check_hold(policy.name, Trigger.MANUAL)
         with self._leasing.lease(policy.projects) as lease:
             present = self._still_draining(rotation)
-            self._check_hold(present.policy, present.trigger)
             assert present.drain is not None
             if not force:
-                if present.drain.evidence is DrainEvidence.LAST_USED:
-                    look = self._finish(present, lease)
-                    if look.state is not State.DRAINING or look.drain is None:
-                        return look
-                    present = look
+                look = self._finish(present, lease)
+                if look.state is not State.DRAINING or look.drain is None:
+                    return look
+                present = look
                 refuse_if_used(present, Instant.read(self._ports.clock))
             assert present.drain is not None
             self._audit_order("drain.retire", present, force=force)
@@ -259,7 +327,7 @@ class Runner:
             form=policy.form,
         )
 
-    def _finish(self, rotation: Rotation, lease: Lease) -> Rotation:
+    def _finish(self, rotation: Rotation, lease: Lease, old: Secret | None = None) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
         ours = rotation.new_fingerprint if rotation.minted and not overlaps(rotation) else None
@@ -267,6 +335,10 @@ class Runner:
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
+        rotation = caught_up(rotation, recent)
+        if not rotation.unfinished:
+            self._ports.journal.save(lease, rotation)
+            return rotation
         policy = self._ports.from_snapshot(rotation.snapshot)
         # What was proved before an interruption may no longer hold: nothing was sent, so prove it again.
         step = rotation.step if changed(rotation) else steps_of(rotation)[0].name
@@ -275,7 +347,7 @@ class Runner:
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )
-        return self._carrier.carry(rotation, policy, lease, resumed=True)
+        return self._carrier.carry(rotation, policy, lease, resumed=True, old=old)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
         """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be
@@ -343,6 +415,14 @@ class Runner:
                 )
             )
         return replace(rotation, canary=total)
+
+
+def _made_by_a_person(policy: Policy) -> Refused:
+    return Refused(
+        f"{policy.name} has the strategy assisted: a person makes its token",
+        then="Nothing was changed",
+        remedy=f"Make one in the Lettermint dashboard, then `rotator stage {policy.name}` takes it",
+    )
 
 
 def _together(former: CanaryCount | None, count: CanaryCount) -> CanaryCount:

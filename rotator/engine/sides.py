@@ -14,9 +14,10 @@ from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context
 from rotator.engine.ledger import LASTING
 from rotator.engine.pair import check_pair
+from rotator.engine.states import overlaps
 from rotator.errors import NeedsAttention, Refused
 from rotator.journal.base import Journal
-from rotator.model import Form, Policy, Trigger
+from rotator.model import Form, Policy
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
@@ -32,6 +33,8 @@ def choose_sides(context: Context, *, alive: bool) -> None:
     form = context.rotation.form
     project = context.rotation.project
     if form is Form.IN_PLACE:
+        if context.policy.form is Form.STANDBY:
+            _stay_on_active(context, alive=alive)
         return
     if form is Form.STANDBY:
         _choose_of_pair(context, alive=alive)
@@ -84,7 +87,7 @@ def _check_unused(context: Context, idle: str) -> None:
         f"The token of project {idle}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
         f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
     )
-    if context.rotation.trigger is Trigger.EMERGENCY:
+    if context.rotation.urgent:
         context.notes.append(f"{happened}.")
         return
     raise Refused(
@@ -121,6 +124,18 @@ def served_of(context: Context, project: str) -> str:
     return ""
 
 
+def _stay_on_active(context: Context, *, alive: bool) -> None:
+    """An emergency that kills first: the project whose token readers hold is minted in, the idle one left alone."""
+    side = context.policy.project
+    if context.old is not None:
+        known = context.ledger.known_project(context.fingerprints.of(context.old))
+        if alive:
+            side = active_side(context, context.old)
+        elif known in context.policy.projects:
+            side = str(known)
+    context.change(incoming=side, outgoing=side)
+
+
 def active_side(context: Context, token: Secret) -> str:
     """The project of the token that readers hold. Raises NeedsAttention where nothing shows it."""
     known = context.ledger.known_project(context.fingerprints.of(token))
@@ -150,16 +165,13 @@ def _check_bridge(context: Context) -> None:
     assert context.bridge is not None
     where = context.bridge.describe()
     bridge = context.bridge.read().value_if_token
-    emergency = context.rotation.trigger is Trigger.EMERGENCY
     if bridge is None or context.provider.ping(bridge) is PingAnswer.DEAD:
         what = "holds no project token" if bridge is None else "holds a token that the provider refuses (401)"
-        if emergency:
-            context.notes.append(f"The bridge cannot cover the gap: {where} {what}.")
-            return
         raise Refused(
             f"The bridge cannot cover the gap: {where} {what}",
             then="Nothing was changed",
-            remedy="Make a token in the Lettermint dashboard and put it there",
+            remedy="Make a token in the Lettermint dashboard and put it there"
+            + ("; `--order kill-first` does without it" if context.rotation.urgent else ""),
         )
     fingerprint = context.fingerprints.of(bridge)
     known = context.ledger.known(fingerprint)
@@ -185,16 +197,23 @@ def _check_bridge(context: Context) -> None:
 
 def remembered_side(journal: Journal, policy: Policy) -> str:
     """The project whose token was current when we last looked: good enough for dates, never for acting."""
+    return last_incoming(journal, policy) or policy.project
+
+
+def last_incoming(journal: Journal, policy: Policy) -> str | None:
+    """Of a pair, the project whose token was promoted last; None where the journal knows of no promote."""
     if policy.form is Form.STANDBY:
         for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
-            if one.promoted is not None and not one.abandoned and one.incoming in policy.projects:
+            current = one.promoted is not None or (one.minted and not overlaps(one))
+            if current and not one.abandoned and one.incoming in policy.projects:
                 return str(one.incoming)
-    return policy.project
+    return None
 
 
 def last_promote(journal: Journal, policy: Policy) -> datetime | None:
     """When a token that a person made was last promoted; what an `assisted` schedule counts from."""
     for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
-        if one.promoted is not None and not one.abandoned:
-            return one.promoted.wall
+        current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
+        if current is not None and not one.abandoned:
+            return current.wall
     return None

@@ -37,6 +37,9 @@ REPLACE_STAGE: Final = Step(
 )
 TAKE_STAGE: Final = Step("take+stage", reversible=True, does="stage the token that a person made")
 VERIFY_STAGED: Final = Step("verify-staged", reversible=True, does="use the staged token as consumers will")
+KILL: Final = Step(
+    "kill", reversible=False, does="mint and throw the answer away; readers' token dies", mints=1
+)
 BRIDGE: Final = Step("promote-bridge", reversible=True, does="make the bridge token the current one")
 VERIFY_BRIDGE: Final = Step("verify-bridge", reversible=True, does="use the bridge token as consumers do")
 PROMOTE: Final = Step("promote", reversible=True, does="make the staged token the current one")
@@ -102,8 +105,15 @@ _ABANDONING: Final = (ROLLBACK, DISCARD, CLOSE)
 """What a rotation that is given up goes through instead of the rest of its list."""
 
 
+_KILL_ONLY: Final = (KILL, *_STEPS[Form.IN_PLACE][1:])
+"""Of an emergency in which no store can be reached; a later command goes on after the first step."""
+
+
 def steps_of(subject: Policy | Rotation) -> tuple[Step, ...]:
-    """The steps in order."""
+    """The steps in order. Those of a rotation may be others than its policy's: an emergency that kills first
+    goes through `in-place`, whatever the strategy."""
+    if isinstance(subject, Rotation) and subject.emergency is not None and subject.emergency.kill_only:
+        return _KILL_ONLY
     return _STEPS[subject.form]
 
 
@@ -126,6 +136,12 @@ def step_after(rotation: Rotation, name: str) -> str:
 def overlaps(subject: Policy | Rotation) -> bool:
     """Whether old and new token live side by side for a while."""
     return subject.form is not Form.IN_PLACE
+
+
+def kills_first(rotation: Rotation) -> bool:
+    """Whether a leaked token dies before readers have another: then only the authoritative destination is
+    waited for."""
+    return rotation.emergency is not None and not overlaps(rotation)
 
 
 def changed(rotation: Rotation) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
-from rotator.engine.states import CLOSE, MINT_PUBLISH, PROVE_DEAD, VERIFY, overlaps
+from rotator.engine.exposure import killed_from, measure, present
+from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import Bounds, DestinationState, Rotation, State, StepOutcome, Verified
+from rotator.model import Bounds, DestinationState, Rotation, Slot, State, StepOutcome, Verified
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict, Verifier
@@ -173,18 +174,7 @@ def prove_dead(context: Context) -> StepResult:
         return StepResult(
             StepOutcome.SKIPPED, "no destination keeps the old token, so it cannot be presented"
         )
-    answer: PingAnswer | None = None
-    attempts = 0
-    for attempts in context.attempts(context.timings.propagation):  # noqa: B007  # read after the loop
-        context.say("presenting the old token")
-        try:
-            answer = context.provider.ping(old)
-        except Unreachable as error:
-            answer = None
-            context.say(f"could not present it: {error.happened}")
-            continue
-        if answer is PingAnswer.DEAD:
-            break
+    answer, attempts = present(context, old)
     context.audit(
         "token.prove-dead",
         fingerprint=rotation.old_fingerprint,
@@ -192,6 +182,8 @@ def prove_dead(context: Context) -> StepResult:
         attempts=attempts,
     )
     if answer is PingAnswer.DEAD:
+        if rotation.emergency is not None and rotation.emergency.slot in (Slot.ACTIVE, Slot.OUTGOING):
+            measure(context, killed_from(rotation))
         context.save(old_token_dead=True)
         context.ledger.remember(_died(context))
         context.ledger.settle(context.rotation, ("old-token-alive", "unclear"))
@@ -261,6 +253,8 @@ def _recall(context: Context) -> Secret | None:
 def close(context: Context) -> StepResult:
     """States what was achieved and what was not. What is left to do names the step to take up again."""
     _remember_project(context)
+    if _bridge_has_leaked(context.rotation):
+        _tell_of_bridge(context)
     if context.rotation.abandoned:
         return _close_abandoned(context)
     left = _left_to_do(context)
@@ -284,15 +278,17 @@ def close(context: Context) -> StepResult:
 
 def _close_abandoned(context: Context) -> StepResult:
     """Nothing is left behind, and readers have what they had; or a person is told what could not be undone."""
+    rotation = context.rotation
     raised = bool(context.ledger.raised)
     state = State.NEEDS_ATTENTION if raised else State.FAILED
     kept = [] if raised else ["Consumers keep the token they had."]
     context.change(
         state=state,
-        step="",
+        step=CLOSE.name if raised and _bridge_has_leaked(rotation) else "",
         finished_at=context.clock.now(),
-        exit_code=4 if raised else 1,
-        message=" ".join([context.rotation.abandoned, *kept, *(_sentence(note) for note in context.notes)]),
+        # Of a leaked token this is what was asked for.
+        exit_code=4 if raised else 0 if rotation.emergency is not None else 1,
+        message=" ".join([rotation.abandoned, *kept, *(_sentence(note) for note in context.notes)]),
     )
     if not raised:
         context.ledger.settle(context.rotation)
@@ -303,6 +299,46 @@ def _close_abandoned(context: Context) -> StepResult:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
+
+
+def _bridge_has_leaked(rotation: Rotation) -> bool:
+    return rotation.emergency is not None and rotation.emergency.slot is Slot.BRIDGE
+
+
+def _tell_of_bridge(context: Context) -> None:
+    """Only a person can revoke it: asked for until the bridge's secret holds another one, or it is dead."""
+    assert context.bridge is not None
+    rotation = context.rotation
+    then = (
+        f"In the Lettermint dashboard revoke it (project {rotation.project}), make another one and put it into "
+        f"{context.bridge.describe()}; the next `rotator run` looks again"
+    )
+    try:
+        token = context.bridge.read().value_if_token
+        shown = context.fingerprints.of(token) if token is not None else None
+        if rotation.bridge_fingerprint is None:
+            context.change(bridge_fingerprint=shown)
+        if shown != context.rotation.bridge_fingerprint or token is None:
+            context.notes.append(
+                "The bridge's secret holds another token than the leaked one, which cannot be presented any more: "
+                "make sure that it is revoked in the Lettermint dashboard."
+            )
+            context.ledger.settle(rotation, ("old-token-alive",))
+            return
+        alive = context.provider.ping(token) is not PingAnswer.DEAD
+    except RotatorError as error:
+        context.attend("old-token-alive", f"The leaked bridge token may live: {error.happened}", then)
+        return
+    if alive:
+        context.attend(
+            "old-token-alive",
+            f"The bridge token ({shown}) has leaked and lives, and only a person can revoke it",
+            then,
+        )
+        return
+    measure(context, None)
+    context.notes.append("The leaked bridge token is dead; a new one must be made before the next rotation.")
+    context.ledger.settle(context.rotation, ("old-token-alive",))
 
 
 def _remember_project(context: Context) -> None:
@@ -317,7 +353,11 @@ def _remember_project(context: Context) -> None:
 def _left_to_do(context: Context) -> str:
     raised = context.ledger.raised
     if any(record.state is DestinationState.BEHIND for record in context.rotation.destinations):
+        if overlaps(context.rotation):
+            return PROMOTE.name  # what follows it finds itself done
         return MINT_PUBLISH.name  # a published token is not minted again: only the followers are tried
+    if _bridge_has_leaked(context.rotation):
+        return CLOSE.name if raised else ""
     if "verification-failed" in raised:
         return VERIFY.name
     if "unclear" in raised or ("old-token-alive" in raised and context.old is not None):

@@ -9,6 +9,7 @@ from rotator.engine import states
 from rotator.engine.assisted import revoke, take_and_stage
 from rotator.engine.context import Context, StepResult
 from rotator.engine.drain import drain
+from rotator.engine.kill import kill_only
 from rotator.engine.mint import mint_and_publish
 from rotator.engine.overlap import mint_and_stage
 from rotator.engine.overlap_verify import verify_bridge, verify_current, verify_staged
@@ -25,6 +26,7 @@ _SHARED: Final[Mapping[str, Callable[[Context], StepResult]]] = {
 }
 _IN_PLACE: Final = {
     **_SHARED,
+    states.KILL.name: kill_only,
     states.MINT_PUBLISH.name: mint_and_publish,
     states.VERIFY.name: verify,
 }

@@ -12,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rotator.audit.base import Anchor
 from rotator.errors import InvalidInput, JournalUnavailable
-from rotator.model import Attention, ProjectFacts, Rotation
+from rotator.model import Attention, Claim, ProjectFacts, Rotation
+
+CLAIM_SECONDS: Final = 15.0
+"""How long a claim on a slot counts; whoever still waits asks again well before."""
 
 
 class JournalMisconfigured(InvalidInput, JournalUnavailable):
@@ -25,6 +28,10 @@ class JournalMisconfigured(InvalidInput, JournalUnavailable):
 
     retryable = False
     code = "journal-settings"
+
+
+class NoJournal(JournalMisconfigured):
+    """There is no journal where the settings name one, and none was to be made."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +136,14 @@ class Journal(Anchor, Protocol):
 
     # leases
 
-    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
+    def acquire(
+        self, projects: tuple[str, ...], holder: Holder, *, ttl: float, preempt: bool = False
+    ) -> Lease:
         """Takes the lease of all projects (in sorted order) or of none. `ttl` in seconds.
 
         An expired lease, one given back, and one whose holder is a dead process of this host and boot
-        are free at once. Raises Busy, naming the holder, otherwise.
+        are free at once. Raises Busy, naming the holder, otherwise; with `preempt` it takes the lease
+        from a living holder too, who finds out before its next write (LeaseLost).
         """
         ...
 
@@ -199,10 +209,14 @@ class Journal(Anchor, Protocol):
 
     # the shared limiter: at most `limit` slots of a kind in any `window` seconds
 
-    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
+    def take_slot(
+        self, kind: str, *, limit: int, window: float, take: bool = True, claim: Claim | None = None
+    ) -> float:
         """0.0 and the slot is taken (unless `take` is false); otherwise seconds until one may be free.
 
         A kind is always asked for with one and the same window: older slots are forgotten.
+        Whoever asks with a `claim` and takes none (because none is free, or with `take` false) has a place
+        kept for CLAIM_SECONDS: others of a higher rank, and those without a claim, leave it one slot.
         """
         ...
 

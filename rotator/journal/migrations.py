@@ -78,4 +78,19 @@ MIGRATIONS: Final = (
             "CREATE TABLE projects (id TEXT PRIMARY KEY, seen_at TEXT NOT NULL, document TEXT NOT NULL)",
         ),
     ),
+    Migration(
+        2,
+        (
+            # Who waits for a slot, and how urgently. Old rows are swept by whoever asks next.
+            """CREATE TABLE claims (
+                kind TEXT NOT NULL,
+                claimant TEXT NOT NULL,
+                urgency BIGINT NOT NULL,
+                wall DOUBLE PRECISION NOT NULL,
+                boot DOUBLE PRECISION NOT NULL,
+                boot_id TEXT NOT NULL,
+                PRIMARY KEY (kind, claimant)
+            )""",
+        ),
+    ),
 )

@@ -23,9 +23,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from rotator.clock import Clock
+from rotator.clock import Clock, Instant
 from rotator.errors import JournalUnavailable
 from rotator.journal.base import JournalMisconfigured
+from rotator.journal.database import Statements
 from rotator.journal.migrations import MIGRATIONS, Migration
 from rotator.journal.sqlite_errors import explain, is_read_only_system
 
@@ -89,6 +90,14 @@ class SqliteFile:
             except BaseException:
                 self._roll_back(connection)
                 raise
+
+    def lock(self, database: Statements, *names: str) -> None:
+        """Nothing to do: a write has the whole file to itself."""
+
+    def now(self, database: Statements) -> Instant:
+        """Whoever shares a file shares this machine's clocks."""
+        del database
+        return Instant.read(self._clock)
 
     def close(self) -> None:
         """Closes for good; harmless when it is closed."""

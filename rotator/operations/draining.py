@@ -9,7 +9,7 @@ from rotator.clock import Clock
 from rotator.engine.drain import interval
 from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
-from rotator.engine.states import changed, overlaps
+from rotator.engine.states import REVOKE, overlaps
 from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, Refused, Unreachable
 from rotator.interrupt import Stop
 from rotator.journal.base import Journal
@@ -18,13 +18,18 @@ from rotator.secret import Secret
 
 
 def open_rotation(journal: Journal, policy: Policy) -> Rotation | None:
-    """The unfinished rotation of a policy with an overlap, once it has changed something."""
-    return next((one for one in open_of(journal, policy) if overlaps(one) and changed(one)), None)
+    """The unfinished rotation of a policy with an overlap, wherever it stands."""
+    return next((one for one in reversed(open_of(journal, policy)) if overlaps(one)), None)
 
 
 def waits(rotation: Rotation) -> bool:
     """Whether looking again later may bring it on."""
-    return rotation.state is State.DRAINING and rotation.unfinished
+    return rotation.unfinished and (rotation.state is State.DRAINING or asks_for_revocation(rotation))
+
+
+def asks_for_revocation(rotation: Rotation) -> bool:
+    """Whether it waits for a person to revoke the outgoing token (`assisted`)."""
+    return rotation.step == REVOKE.name and rotation.state is State.NEEDS_ATTENTION
 
 
 def wait(
@@ -34,7 +39,10 @@ def wait(
     rotations: Iterable[Rotation],
     show: Callable[[Rotation], None],
 ) -> tuple[list[Rotation], Interrupted | None]:
-    """Looks at draining rotations until none drains, or until somebody interrupts it, which is harmless."""
+    """Looks at resting rotations until none waits any more, or until somebody interrupts it, which is harmless.
+
+    `show` gets what a look changed.
+    """
     current = {rotation.id: rotation for rotation in rotations}
     try:
         while waiting := [one for one in current.values() if waits(one)]:
@@ -42,7 +50,8 @@ def wait(
             stop.check()
             for one in waiting:
                 current[one.id] = _looked(runner, one)
-                show(current[one.id])
+                if (current[one.id].state, current[one.id].message) != (one.state, one.message):
+                    show(current[one.id])
     except Interrupted as error:
         return list(current.values()), error
     return list(current.values()), None
@@ -71,6 +80,7 @@ def retire(runner: Runner, journal: Journal, policy: Policy, *, force: bool) -> 
 
 def rollback(runner: Runner, journal: Journal, policy: Policy, reason: str) -> Rotation:
     """Promotes the outgoing token again. Raises Refused where it is retired or nothing is open."""
+    # Promoted everywhere, in some places only, or nowhere yet: what is to be undone is asked of the world.
     rotation = open_rotation(journal, policy)
     if rotation is None:
         raise Refused(

@@ -12,94 +12,21 @@ from rotator.engine.recovery import Unfinished, open_of, unfinished_of
 from rotator.engine.runner import Runner
 from rotator.engine.sides import remembered_side
 from rotator.engine.sync import Agreement
-from rotator.errors import Busy, Held, Interrupted, RotatorError, combine_exit_codes, exit_code_of
+from rotator.errors import Interrupted, RotatorError, exit_code_of
 from rotator.interrupt import Stop
-from rotator.model import Attention, Decision, Form, Policy, ProjectFacts, Rotation, State, Synced, Trigger
+from rotator.model import Attention, Decision, Form, Policy, ProjectFacts, Rotation, Synced, Trigger
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
 from rotator.operations.anchor import anchor_of
+from rotator.operations.outcome import Gathered, Outcome
 from rotator.operations.several import side_by_side
 from rotator.planner import NO_SCHEDULE, Facts, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of several policies."""
-
-    rotations: tuple[Rotation, ...] = ()
-    errors: tuple[tuple[str, RotatorError], ...] = ()
-    """Policies for which nothing was begun, and why."""
-    notes: tuple[str, ...] = ()
-    """Passed over without harm; for standard error."""
-    codes: tuple[int, ...] = ()
-    synced: tuple[Synced, ...] = ()
-    """Destinations that disagreed and were brought into line, or were not."""
-
-    @property
-    def exit_code(self) -> int:
-        return combine_exit_codes(list(self.codes))
-
-
-def outcome_of(rotations: Iterable[Rotation]) -> Outcome:
-    """The outcome of rotations alone."""
-    rotations = tuple(rotations)
-    return Outcome(rotations, codes=tuple(one.exit_code for one in rotations))
-
-
-def with_rotations(outcome: Outcome, rotations: Iterable[Rotation], stopped: Interrupted | None) -> Outcome:
-    """The same outcome after its rotations went on; `stopped` where somebody interrupted that."""
-    rotations = tuple(rotations)
-    codes = [one.exit_code for one in rotations] + [exit_code_of(error) for _, error in outcome.errors]
-    return replace(
-        outcome,
-        rotations=rotations,
-        codes=tuple([*codes, exit_code_of(stopped)] if stopped else codes),
-        notes=(*outcome.notes, str(stopped)) if stopped else outcome.notes,
-    )
-
-
-@dataclass
-class _Gathered:
-    rotations: list[Rotation] = field(default_factory=list)
-    errors: list[tuple[str, RotatorError]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    codes: list[int] = field(default_factory=list)
-    synced: list[Synced] = field(default_factory=list)
-
-    def add(self, rotations: Iterable[Rotation]) -> None:
-        for rotation in rotations:
-            if rotation.state is State.FAILED and rotation.exit_code == 0:
-                continue  # closed because a newer one took its place, which tells the outcome
-            self.rotations.append(rotation)
-            self.codes.append(rotation.exit_code)
-
-    def fail(self, name: str, error: RotatorError) -> None:
-        self.errors.append((name, error))
-        self.codes.append(exit_code_of(error))
-
-    def take(self, name: str, result: list[Rotation] | RotatorError) -> None:
-        """As a run sees it: what is held or in other hands is passed over."""
-        if isinstance(result, Busy | Held):
-            self.notes.append(f"{name}: passed over: {result.happened}.")
-        elif isinstance(result, RotatorError):
-            self.fail(name, result)
-        else:
-            self.add(result)
-
-    def outcome(self) -> Outcome:
-        return Outcome(
-            tuple(self.rotations),
-            tuple(self.errors),
-            tuple(self.notes),
-            tuple(self.codes),
-            tuple(self.synced),
-        )
-
-
 def rotate(runner: Runner, policies: Iterable[Policy], trigger: Trigger, reason: str) -> Outcome:
     """Rotates the policies now, due or not."""
-    gathered = _Gathered()
+    gathered = Gathered()
     jobs = {policy.name: _job(runner, policy, trigger, reason) for policy in policies}
     for name, result in side_by_side(jobs):
         if isinstance(result, RotatorError):
@@ -118,7 +45,7 @@ def run(
 ) -> Outcome:
     """One shot: takes up what is unfinished, rotates what is due, then brings destinations that disagree
     into line. Never waits for a drain."""
-    gathered = _Gathered()
+    gathered = Gathered()
     unfinished = unfinished_of(ports.journal, policies)
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
@@ -139,7 +66,65 @@ def run(
     return gathered.outcome()
 
 
-def _resume(runner: Runner, ports: Ports, unfinished: list[Unfinished], gathered: _Gathered) -> None:
+@dataclass(frozen=True)
+class Look:
+    """What one look at one policy told, and what there is to do about it."""
+
+    decision: Decision
+    due: _Due | None = None
+    apart: _Apart | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    """What only a person can do something about."""
+
+    @property
+    def dead(self) -> bool:
+        """It is due because readers hold a dead token."""
+        return self.due is not None and self.due.dead
+
+
+def look(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> Look:
+    """Looks at one policy that has nothing unfinished and is not held. Raises as the ports do, Interrupted."""
+    seen = _look_at(ports, policy, next_cron, stop)
+    stop.check()
+    gathered = Gathered()
+    gone = any(entry.code == "endpoint-gone" for entry in ports.journal.attentions(policy.name))
+    due, apart = _judge(policy, seen, gathered, gone=gone)
+    return Look(seen.decision, due, apart, gathered.outcome())
+
+
+def act(runner: Runner, ports: Ports, seen: Look, next_cron: NextCron) -> Outcome:
+    """Does what a look found to do: rotates, or brings destinations that disagree into line."""
+    gathered = Gathered()
+    if seen.due is not None:
+        for name, result in side_by_side(
+            {seen.due.policy.name: _due_job(runner, ports, seen.due, next_cron)}
+        ):
+            gathered.take(name, result)
+    elif seen.apart is not None:
+        _sync(runner, ports, {seen.apart.policy.name: seen.apart}, gathered)
+    return gathered.outcome()
+
+
+def take_up(runner: Runner, rotation: Rotation) -> Outcome:
+    """Goes on with one unfinished rotation, as `run` does with all."""
+    gathered = Gathered()
+    for _, result in side_by_side({rotation.id: _resume_job(runner, rotation)}):
+        gathered.take(rotation.policy, result)
+    return gathered.outcome()
+
+
+def note_orphans(ports: Ports, policies: Iterable[Policy]) -> tuple[str, ...]:
+    """Raises attention for unfinished rotations whose policy is gone, and clears it where it is back. Returns
+    what there is to say."""
+    gathered = Gathered()
+    orphans = [entry.rotation for entry in unfinished_of(ports.journal, policies) if entry.orphan]
+    _forget_orphans(ports, {rotation.id for rotation in orphans})
+    for rotation in orphans:
+        _orphan(ports, rotation, gathered)
+    return tuple(gathered.notes)
+
+
+def _resume(runner: Runner, ports: Ports, unfinished: list[Unfinished], gathered: Gathered) -> None:
     _forget_orphans(ports, {entry.rotation.id for entry in unfinished if entry.orphan})
     # Those of one project one after the other: they need the same lease.
     chains: dict[str, list[Rotation]] = {}
@@ -165,7 +150,7 @@ def _forget_orphans(ports: Ports, present: set[str]) -> None:
             ports.journal.clear_attention(entry.policy, ("orphan",))
 
 
-def _orphan(ports: Ports, rotation: Rotation, gathered: _Gathered) -> None:
+def _orphan(ports: Ports, rotation: Rotation, gathered: Gathered) -> None:
     """An unfinished rotation whose policy is gone: only a person may say what it should become."""
     message = f"Rotation {rotation.id} of {rotation.policy} is unfinished and its policy is gone"
     then = f"Restore the policy and type `rotator run`, or `rotator reconcile {rotation.policy}`"
@@ -189,7 +174,7 @@ def _gather_due(
     policies: Iterable[Policy],
     next_cron: NextCron,
     stop: Stop,
-    gathered: _Gathered,
+    gathered: Gathered,
 ) -> tuple[list[_Due], dict[str, _Apart]]:
     """What is due, and those of the rest whose destinations have to be looked at."""
     holds = ports.journal.holds()
@@ -211,29 +196,42 @@ def _gather_due(
         if isinstance(one, RotatorError):
             gathered.fail(name, one)
             continue
-        if one.agreement is not None and not one.decision.due:
-            apart[policy.name] = _Apart(policy, one.agreement)
-        if one.known_dead:
-            gathered.notes.append(
-                f"{policy.name}: the token that readers hold is dead, as `rotator status` says since. "
-                f"`rotator rotate {policy.name}` makes a new one."
-            )
-            gathered.codes.append(4)
-        elif one.decision.due and policy.name in gone:
-            gathered.notes.append(
-                f"{policy.name}: due, and left alone: the provider has taken rotate-token away. "
-                f"`rotator rotate {policy.name}` asks it again."
-            )
-            gathered.codes.append(4)
-        elif one.decision.due and policy.form is Form.ASSISTED:
-            gathered.notes.append(
-                f"{policy.name}: due, and a person has to make its token in the Lettermint dashboard; "
-                f"`rotator stage {policy.name}` then takes it."
-            )
-            gathered.codes.append(4)
-        elif one.decision.due:
-            due.append((_Due(policy, one.decision, dead=one.found_dead), one.decision))
+        what, differs = _judge(policy, one, gathered, gone=policy.name in gone)
+        if what is not None:
+            due.append((what, one.decision))
+        if differs is not None:
+            apart[policy.name] = differs
     return most_overdue_first(due), apart
+
+
+def _judge(
+    policy: Policy, seen: _Seen, gathered: Gathered, *, gone: bool
+) -> tuple[_Due | None, _Apart | None]:
+    """What is to be done after a look: a rotation, a comparison, or something that only a person can do."""
+    apart = None
+    if seen.agreement is not None and not seen.decision.due:
+        apart = _Apart(policy, seen.agreement)
+    if seen.known_dead:
+        gathered.notes.append(
+            f"{policy.name}: the token that readers hold is dead, as `rotator status` says since. "
+            f"`rotator rotate {policy.name}` makes a new one."
+        )
+    elif seen.decision.due and gone:
+        gathered.notes.append(
+            f"{policy.name}: due, and left alone: the provider has taken rotate-token away. "
+            f"`rotator rotate {policy.name}` asks it again."
+        )
+    elif seen.decision.due and policy.form is Form.ASSISTED:
+        gathered.notes.append(
+            f"{policy.name}: due, and a person has to make its token in the Lettermint dashboard; "
+            f"`rotator stage {policy.name}` then takes it."
+        )
+    elif seen.decision.due:
+        return _Due(policy, seen.decision, dead=seen.found_dead), apart
+    else:
+        return None, apart
+    gathered.codes.append(4)
+    return None, apart
 
 
 @dataclass(frozen=True)
@@ -306,7 +304,7 @@ class _Apart:
     agreement: Agreement
 
 
-def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: _Gathered) -> None:
+def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: Gathered) -> None:
     jobs: dict[str, Callable[[], Synced]] = {}
     for name, one in apart.items():
         for words in note_agreement(ports, one.policy, one.agreement):

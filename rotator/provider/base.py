@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from rotator.errors import Refused
-from rotator.model import ProjectFacts, ProjectSetup
+from rotator.model import Claim, ProjectFacts, ProjectSetup
 from rotator.secret import Secret
 
 
@@ -248,12 +248,16 @@ class Limiter(Protocol):
     `kind` is "rotate" (shared by all processes through the journal), "read" or "write".
     """
 
-    def take(self, kind: str) -> float:
-        """0.0: the slot is taken, call now. Otherwise nothing was taken: seconds until one may be free."""
+    def take(self, kind: str, claim: Claim | None = None) -> float:
+        """0.0: the slot is taken, call now. Otherwise nothing was taken: seconds until one may be free.
+
+        Where slots are shared ("rotate"), a `claim` keeps less urgent ones from taking it meanwhile, for as
+        long as it is asked again every few seconds.
+        """
         ...
 
-    def peek(self, kind: str) -> float:
-        """As `take`, without taking."""
+    def peek(self, kind: str, claim: Claim | None = None) -> float:
+        """As `take`, without taking; a claim counts all the same."""
         ...
 
     def observe(

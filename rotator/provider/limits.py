@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from rotator.clock import Clock
 from rotator.errors import JournalUnavailable
+from rotator.model import Claim
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,9 @@ ROTATE: Final = "rotate"
 class SharedSlots(Protocol):
     """The part of the journal that all processes share their slots through (`journal.base.Journal`)."""
 
-    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float: ...
+    def take_slot(
+        self, kind: str, *, limit: int, window: float, take: bool = True, claim: Claim | None = None
+    ) -> float: ...
 
     def postpone_slots(self, kind: str, seconds: float) -> None: ...
 
@@ -56,13 +59,13 @@ class RateLimits:
         self._postponed_until = 0.0
         """What the provider said about "rotate" and the journal does not know yet (boot time)."""
 
-    def take(self, kind: str) -> float:
+    def take(self, kind: str, claim: Claim | None = None) -> float:
         """As the port says. Raises JournalUnavailable for "rotate"."""
-        return self._ask(kind, take=True)
+        return self._ask(kind, take=True, claim=claim)
 
-    def peek(self, kind: str) -> float:
+    def peek(self, kind: str, claim: Claim | None = None) -> float:
         """As the port says. Raises JournalUnavailable for "rotate"."""
-        return self._ask(kind, take=False)
+        return self._ask(kind, take=False, claim=claim)
 
     def observe(
         self, kind: str, *, remaining: int | None, resets_in: float | None, retry_after: float | None
@@ -88,10 +91,12 @@ class RateLimits:
             except JournalUnavailable:
                 log.warning("the journal could not be told to postpone rotations; it is told later")
 
-    def _ask(self, kind: str, *, take: bool) -> float:
+    def _ask(self, kind: str, *, take: bool, claim: Claim | None) -> float:
         if kind == ROTATE:
             self._tell_journal()
-            return self._journal.take_slot(ROTATE, limit=self._rotate_limit, window=self._window, take=take)
+            return self._journal.take_slot(
+                ROTATE, limit=self._rotate_limit, window=self._window, take=take, claim=claim
+            )
         with self._lock:
             now = self._clock.boot()
             window = self._local[kind]

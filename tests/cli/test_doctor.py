@@ -93,6 +93,7 @@ def test_it_stops_at_once(workshop: Workshop, call: str, number: int, code: int)
     workshop.simulator.faults.add(call, "latency", seconds=8, times=3)
     child = workshop.start("doctor")
     while len(workshop.simulator.faults.waiting()) and workshop.simulator.faults.waiting()[0]["times"] == 3:
+        assert child.poll() is None, child.communicate()
         time.sleep(0.02)
     began = time.monotonic()
     child.send_signal(number)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from rotator import errors
-from rotator.cli import schema
+from rotator.cli import main, schema
 from rotator.cli.output import say_error
 from rotator.cli.session import Session
 from rotator.errors import Busy, Refused
@@ -77,6 +77,7 @@ def test_each_error_has_its_exit_code(
         raise error
 
     monkeypatch.setattr(schema, "schema", failing)
+    monkeypatch.setattr(main, "command", main.command.__wrapped__)  # it is made once, and then kept
     ran = rotator("schema")
     assert (ran.code, ran.out) == (code, "")
     assert "Traceback" not in ran.err

@@ -78,7 +78,7 @@ def test_settings_that_are_wrong_are_told_at_once(rotator: Rotator) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("rotate", "--emergency", "--reason", "leak"),
+        ("rotate", "--urgent", "--reason", "leak"),
         ("retire", "billing", "--now"),
         ("staus",),
         ("hold",),

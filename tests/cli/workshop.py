@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LONG_NAME = "mail-of-the-checkout-and-of-the-shop-in-every-country-we-sell-i"
 KEY = "LETTERMINT_PROJECT_TOKEN"
 PATIENCE = 60
-TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,25 @@ policies:
         return Ran(child.returncode, out, said + err)
 
     def on_terminal(
-        self, *arguments: str, answers: Sequence[str] = (), columns: int = 80, **environment: str
+        self,
+        *arguments: str,
+        answers: Sequence[str] = (),
+        columns: int = 80,
+        piped: str | None = None,
+        **environment: str,
     ) -> Ran:
         """The same on a terminal of its own; what it shows is in `out`, output and errors mixed.
 
         An answer is typed whenever the last thing shown is a question. The character ETX is Ctrl-C.
+        `piped` is what standard input gives instead of the terminal.
         """
+        given, giving = (None, None) if piped is None else os.pipe()
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         child = subprocess.Popen(
             # In between, a process that takes the terminal as its own, so that Ctrl-C reaches it.
             [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "rotator", *arguments],
-            stdin=theirs,
+            stdin=theirs if given is None else given,
             stdout=theirs,
             stderr=theirs,
             cwd=self.folder,
@@ -171,6 +178,10 @@ policies:
             start_new_session=True,
         )
         os.close(theirs)
+        if given is not None and giving is not None and piped is not None:
+            os.close(given)
+            os.write(giving, piped.encode())
+            os.close(giving)
         shown = _converse(ours, list(answers))
         code = child.wait(PATIENCE)
         os.close(ours)

@@ -6,6 +6,7 @@ per line on standard input, one JSON answer per line on standard output.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -31,9 +32,23 @@ def warm_up() -> None:
     for module in pkgutil.walk_packages(rotator.__path__, "rotator."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    from rotator.cli.main import command  # noqa: PLC0415
     from rotator.policies.load import check_policies  # noqa: PLC0415
 
     check_policies([Path(rotator.__file__).parent.parent / "policies"])  # builds the parser's tables
+    ready_to_parse(command())
+    # A child that collects garbage would else write to, and so copy, every page of what stands here.
+    gc.collect()
+    gc.freeze()
+
+
+def ready_to_parse(command: Any) -> None:
+    """Makes what typer makes of each parameter when it first meets a value of it."""
+    for parameter in command.params:
+        if hasattr(parameter, "get_runtime_param"):  # `--help` has none
+            parameter.get_runtime_param()
+    for further in getattr(command, "commands", {}).values():
+        ready_to_parse(further)
 
 
 def child(request: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -102,3 +103,36 @@ def test_due_policy_waits_for_a_person(assisted: Bench) -> None:
     assert outcome.exit_code == 4
     assert "rotator stage billing" in " ".join(outcome.notes)
     assert assisted.stored() == token
+
+
+def test_whoever_waits_sees_the_revocation(assisted: Bench) -> None:
+    """Waiting goes through the drain and on until the person has revoked the former token; each change is told."""
+    told: list[str] = []
+
+    def show(rotation: Rotation) -> None:
+        told.append(f"{rotation.state}: {rotation.message}")
+        if draining.asks_for_revocation(rotation):
+            assisted.simulator.revoke(assisted.first)
+
+    first = hand_in(assisted, assisted.simulator.add_token(assisted.project))
+    ended, stopped = draining.wait(assisted.runner, assisted.clock, assisted.stop, [first], show)
+    assert stopped is None
+    assert (ended[0].state, ended[0].old_token_dead) == (State.COMPLETED, True), ended[0].message
+    assert len([line for line in told if "only a person can revoke it" in line]) == 1
+    assert assisted.attention == set()
+
+
+def test_waiting_for_the_revocation_may_be_stopped(assisted: Bench) -> None:
+    """It stays a matter for a person, and the next run looks again."""
+
+    def show(rotation: Rotation) -> None:
+        if draining.asks_for_revocation(rotation):
+            assisted.stop.request(signal.SIGINT)
+
+    first = hand_in(assisted, assisted.simulator.add_token(assisted.project))
+    left, stopped = draining.wait(assisted.runner, assisted.clock, assisted.stop, [first], show)
+    assert stopped is not None
+    assert left[0].state is State.NEEDS_ATTENTION
+    assisted.new_process()
+    assisted.simulator.revoke(assisted.first)
+    assert on(assisted, 0.1).state is State.COMPLETED

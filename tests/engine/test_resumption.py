@@ -17,6 +17,7 @@ from rotator.errors import Held, JournalUnavailable, Unreachable
 from rotator.journal.base import Hold
 from rotator.model import Rotation, State, Trigger
 from rotator.operations import rotate as operation
+from rotator.operations.outcome import Outcome
 from rotator.policies.cron import next_after
 from rotator.provider.base import PingAnswer
 from tests.conftest import FakeClock
@@ -27,7 +28,7 @@ class Killed(BaseException):
     """Stands for the end of the process: no handler of the engine sees it."""
 
 
-def run(bench: Bench) -> operation.Outcome:
+def run(bench: Bench) -> Outcome:
     """`rotator run` in the bench's present process."""
     return operation.run(bench.runner, bench.wiring.ports, (bench.policy,), next_after, bench.stop)
 

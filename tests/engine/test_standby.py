@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -66,17 +67,57 @@ def test_rotation_goes_to_the_other_project_and_rests_in_its_drain(pair: Bench) 
     pair.assert_audit_holds()
 
 
+def rotated(bench: Bench) -> Rotation:
+    """One rotation to its end."""
+    assert bench.rotate().state is State.DRAINING
+    ended = drained(bench)
+    assert ended.state is State.COMPLETED, ended.message
+    return ended
+
+
 def test_two_projects_alternate(pair: Bench) -> None:
-    """Four rotations: the active side changes each time, and every outgoing token is dead afterwards."""
+    """Ten rotations: the active side changes each time, and every outgoing token is dead afterwards."""
     sides, tokens = [], [pair.first]
-    for _ in range(4):
-        assert pair.rotate().state is State.DRAINING
-        ended = drained(pair)
-        assert ended.state is State.COMPLETED, ended.message
-        sides.append(ended.incoming)
+    for _ in range(10):
+        sides.append(rotated(pair).incoming)
         tokens.append(pair.stored())
-    assert sides == [pair.other_project, pair.project] * 2
-    assert [pair.simulator.is_alive(token) for token in tokens] == [False] * 4 + [True]
+    assert sides == [pair.other_project, pair.project] * 5
+    assert [pair.simulator.is_alive(token) for token in tokens] == [False] * 10 + [True]
+    pair.assert_audit_holds()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_alternation_survives_the_loss_of_the_journal(pair: Bench, after: int) -> None:
+    """With an empty journal a test send shows which side is active, whichever it is: it is the one that is left."""
+    for _ in range(after):
+        last = rotated(pair)
+    pair.wiring.close()
+    shutil.rmtree(pair.folder / "state")
+    pair.new_process()
+    assert pair.wiring.journal.created
+    following = rotated(pair)
+    assert (following.outgoing, following.incoming) == (last.incoming, last.outgoing)
+    pair.assert_served()
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_alternation_follows_a_hand_made_change_of_the_active_side(pair: Bench, after: int) -> None:
+    """A person puts a new token of the idle side into the store: the next rotation leaves that one alone, and
+    the one that readers held before until it was unused for `quiet`."""
+    for _ in range(after):
+        last = rotated(pair)
+    assert last.outgoing is not None
+    made, former = pair.simulator.regenerate(last.outgoing), pair.stored()
+    pair.write_secret(pair.secret_file, made)
+    assert pair.rotate().state is State.REFUSED
+    assert pair.simulator.is_alive(former)
+    pair.clock.advance(HOUR + 1)
+    assert pair.rotate().state is State.DRAINING
+    assert pair.simulator.is_alive(made)
+    following = drained(pair)
+    assert (following.outgoing, following.incoming) == (last.outgoing, last.incoming)
+    assert not pair.simulator.is_alive(made)
+    pair.assert_served()
 
 
 def test_consumer_that_stays_on_the_old_token_keeps_it_alive(pair: Bench) -> None:

@@ -17,10 +17,13 @@ from rotator.model import (
     DrainEvidence,
     Draining,
     DrainResult,
+    Emergency,
     Form,
     Intent,
+    Order,
     ProjectFacts,
     Rotation,
+    Slot,
     State,
     StepOutcome,
     StepRecord,
@@ -101,6 +104,7 @@ def full_rotation(rotation_id="r-full"):
         retired=True,
         abandoned="it misbehaved",
         canary=CanaryCount(100, 1, 0.5),
+        emergency=Emergency(sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True),
     )
 
 

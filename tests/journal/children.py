@@ -38,6 +38,17 @@ def wait_for_start():
     sys.stdin.readline()
 
 
+def opened(place, clock):
+    """The journal at a path, or at the address of a server."""
+    address = str(place)
+    if not address.startswith("postgresql:"):
+        return SqliteJournal.open(place, clock)
+    from rotator.journal.postgresql import PostgresqlJournal  # noqa: PLC0415  # only these tests need the driver
+    from rotator.secret import Secret  # noqa: PLC0415
+
+    return PostgresqlJournal.open(Secret(address), "postgresql://here/it", clock, audit_log="host:/audit")
+
+
 def make(path):
     """Opens a journal together with others."""
     wait_for_start()
@@ -49,7 +60,7 @@ def make(path):
 def lease(path):
     """Competes for one lease; the winner keeps living until all have tried."""
     clock = SystemClock()
-    journal = SqliteJournal.open(path, clock)
+    journal = opened(path, clock)
     wait_for_start()
     try:
         won = journal.acquire((PROJECT,), this_process(clock, "race"), ttl=60)
@@ -157,4 +168,5 @@ def as_nobody(path, create):
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])
+    place = sys.argv[2]
+    globals()[sys.argv[1]](place if "://" in place else Path(place), *sys.argv[3:])

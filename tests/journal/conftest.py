@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgresql_server import postgresql
+
+__all__ = ["postgresql"]
+
 pytest.register_assert_rewrite("tests.journal.contract")
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,9 +16,9 @@ import pytest
 
 from rotator.audit.base import ChainHead
 from rotator.errors import Busy, LeaseLost
-from rotator.journal.base import Hold, JournalMisconfigured
+from rotator.journal.base import CLAIM_SECONDS, Hold, JournalMisconfigured
 from rotator.journal.holder import this_process
-from rotator.model import State
+from rotator.model import Claim, State
 from tests.journal.builders import (
     PROJECT,
     STANDBY,
@@ -120,6 +120,19 @@ class JournalContract:
         assert epochs == [1, 2, 3]
         view = journal.lease_of(PROJECT)
         assert (view.epoch, view.holder, view.expires_in) == (3, None, 0.0)
+
+    def test_an_emergency_takes_a_living_lease(self, journal, make_journal, lease):
+        """With `preempt` the epoch rises over a living holder, who may write nothing from then on."""
+        taken = make_journal().acquire((PROJECT,), stranger(), ttl=self.TTL, preempt=True)
+
+        assert taken.epochs == {PROJECT: lease.epochs[PROJECT] + 1}
+        for use in (journal.check, lambda one: journal.renew(one, ttl=self.TTL)):
+            with pytest.raises(LeaseLost, match="took it"):
+                use(lease)
+        with pytest.raises(LeaseLost):
+            journal.save(lease, rotation())
+        journal.release(lease)
+        journal.check(taken)
 
     def test_several_projects_are_leased_together_or_not_at_all(self, journal, me):
         """When one of a pair is taken, the other one is left alone, its epoch included."""
@@ -425,6 +438,41 @@ class JournalContract:
 
         assert journal.take_slot("rotate", limit=1, window=self.WINDOW) == 0.0
         assert journal.take_slot("rotate", limit=1, window=self.WINDOW, take=False) > 0
+
+    def test_the_more_urgent_gets_the_next_slot(self, journal, make_journal, elapse):
+        """While somebody more urgent waits, others leave the slot that becomes free; equals do not."""
+        dead, scheduled, other = Claim(0, "dead"), Claim(2, "scheduled"), make_journal()
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW) == 0.0
+        elapse(self.WINDOW - 2)
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW, claim=dead) > 0
+        elapse(2)
+
+        assert other.take_slot("rotate", limit=1, window=self.WINDOW, claim=scheduled) > 0
+        assert other.take_slot("rotate", limit=1, window=self.WINDOW) > 0
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW, claim=dead) == 0.0
+
+    def test_a_claim_keeps_one_slot_of_several(self, journal):
+        """Two slots, one of them claimed by looking: a less urgent one gets the other, and no more."""
+        assert (
+            journal.take_slot("rotate", limit=2, window=self.WINDOW, take=False, claim=Claim(1, "a")) == 0.0
+        )
+
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=Claim(2, "b")) == 0.0
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=Claim(2, "c")) > 0
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=Claim(1, "a")) == 0.0
+
+    def test_a_claim_goes_with_its_slot_or_with_time(self, journal, elapse):
+        """One that got its slot, or has not asked again for a while, stands in nobody's way."""
+        urgent = Claim(1, "urgent")
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=urgent) == 0.0
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=Claim(2, "b")) == 0.0
+        elapse(self.WINDOW)
+        journal.take_slot("rotate", limit=1, window=self.WINDOW, take=False, claim=urgent)
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW, claim=Claim(2, "c")) > 0
+
+        elapse(CLAIM_SECONDS)
+
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW, claim=Claim(2, "c")) == 0.0
 
     def test_kinds_of_slots_are_apart(self, journal):
         """A full kind leaves the others alone."""

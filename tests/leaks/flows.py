@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from tests.acceptance.moments import MINTED
 from tests.acceptance.site import PING_AND_SEND, Entry, eventually
@@ -127,6 +128,8 @@ def a_team_token_that_is_refused(site: WatchedSite) -> None:
 def tokens_in_wrong_places(site: WatchedSite) -> None:
     billing = site.add()
     token, team = billing.first.reveal(), site.team_token.reveal()
+    password = quote(PASSWORD, safe="")
+    journal = f"postgresql://u:{password}@127.0.0.1:1/db"
     for name, value in (
         ("LETTERMINT_TEAM_TOKEN", token),
         ("LETTERMINT_TEAM_TOKEN", team + "!"),
@@ -136,11 +139,17 @@ def tokens_in_wrong_places(site: WatchedSite) -> None:
         ("ROTATOR_LOG_LEVEL", token),
         ("ROTATOR_SELECT", token),
         ("ROTATOR_JOURNAL", f"postgresql://u:{PASSWORD}@127.0.0.1:1/db"),
+        ("ROTATOR_JOURNAL", f"postgresql://u@127.0.0.1:1/db?no_such_option={PASSWORD}"),
+        ("ROTATOR_JOURNAL", f"postgresql://u:{password}%zz@127.0.0.1:1/db"),
+        ("ROTATOR_JOURNAL", journal),
     ):
         former = site.environment.get(name)
         site.environment[name] = value
         argv = ("rotate", "--yes") if name == "ROTATOR_SELECT" else ("rotate", "billing", "--yes")
-        assert site.run(*argv).code == 2, name
+        assert site.run(*argv).code == (6 if value == journal else 2), name
+        if name == "ROTATOR_JOURNAL":
+            look_around(site, 4)
+            site.run("doctor")
         site.environment = {k: v for k, v in site.environment.items() if k != name}
         if former is not None:
             site.environment[name] = former

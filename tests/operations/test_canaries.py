@@ -15,7 +15,8 @@ from rotator.errors import AuditUnavailable, Busy, InvalidInput
 from rotator.interrupt import Stop
 from rotator.model import CanaryCount, State, Trigger
 from rotator.operations.canaries import Canaries
-from rotator.operations.rotate import Outcome, rotate
+from rotator.operations.outcome import Outcome
+from rotator.operations.rotate import rotate
 from rotator.views import rotation_view
 from tests.engine.bench import Bench
 

@@ -22,13 +22,13 @@ class RecordingLimiter:
         self.observed: list[tuple[str, int | None, float | None, float | None]] = []
         self.broken = False
 
-    def take(self, kind: str) -> float:
+    def take(self, kind: str, claim=None) -> float:
         if self.delays:
             return self.delays.pop(0)
         self.taken.append(kind)
         return 0.0
 
-    def peek(self, kind: str) -> float:
+    def peek(self, kind: str, claim=None) -> float:
         return self.delays[0] if self.delays else 0.0
 
     def observe(

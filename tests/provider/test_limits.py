@@ -20,7 +20,7 @@ class SharedJournal:
         self.postponed: list[tuple[str, float]] = []
         self.broken = False
 
-    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True) -> float:
+    def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True, claim=None) -> float:
         self._check()
         now = self._clock.boot()
         recent = [at for one, at in self.taken if one == kind and at + window > now]

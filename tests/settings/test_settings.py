@@ -92,6 +92,7 @@ ROWS: list[tuple[str, str, str, object]] = [
     ("log_level", "ROTATOR_LOG_LEVEL", "DEBUG", "debug"),
     ("log_format", "ROTATOR_LOG_FORMAT", "console", "console"),
     ("listen", "ROTATOR_LISTEN", "0.0.0.0:9000", Listen("0.0.0.0", 9000)),
+    ("grace", "ROTATOR_GRACE", "1m", 60.0),
     ("select", "ROTATOR_SELECT", "billing, checkout  mail", ("billing", "checkout", "mail")),
     ("reason", "ROTATOR_REASON", "yearly audit", "yearly audit"),
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from rotator.audit.base import Audit
 from rotator.engine.recovery import unfinished_of
 from rotator.errors import RotatorError
-from rotator.journal.base import Journal
+from rotator.journal.base import Journal, NoJournal
 from rotator.operations.doctor import disk
 from rotator.operations.doctor.parts import Parts, Records, Setup
 from rotator.operations.doctor.report import ATTENTION, Findings
@@ -57,8 +58,8 @@ def examine_settings(setup: Setup, found: Findings) -> None:
 
 def examine_records(setup: Setup, parts: Parts, found: Findings) -> Records:
     """Audit key, journal and audit log. Nothing is made where nothing is: then their places are proved."""
-    if not setup.begun:
-        _not_begun(setup, parts, found)
+    if setup.journal is not None and not setup.begun:
+        _not_begun(setup, setup.journal, parts, found)
         return Records()
     key = _key(setup, parts, found)
     journal = _journal(setup, parts, key, found)
@@ -86,14 +87,14 @@ def examine_orphans(setup: Setup, journal: Journal | None, found: Findings) -> N
         )
 
 
-def _not_begun(setup: Setup, parts: Parts, found: Findings) -> None:
+def _not_begun(setup: Setup, journal: Path, parts: Parts, found: Findings) -> None:
     if setup.key_is_set or (setup.audit_key is not None and disk.exists(setup.audit_key)):
         _key(setup, parts, found)
     else:
         found.ok("audit.key", f"There is none yet; the first rotation makes {setup.audit_key}: back it up.")
-    if disk.folder_takes_files(setup.journal, found, "journal", variable="ROTATOR_JOURNAL"):
-        found.ok("journal", f"There is none at {setup.journal} yet; the first rotation makes it.")
-        _place(setup, found)
+    if disk.folder_takes_files(journal, found, "journal", variable="ROTATOR_JOURNAL"):
+        found.ok("journal", f"There is none at {journal} yet; the first rotation makes it.")
+        _place(journal, found)
     log = setup.audit_log
     if disk.exists(log):
         if disk.file_takes_lines(log, found, "audit.write", variable="ROTATOR_AUDIT_LOG"):
@@ -120,16 +121,22 @@ def _key(setup: Setup, parts: Parts, found: Findings) -> Secret | None:
 
 
 def _journal(setup: Setup, parts: Parts, key: Secret | None, found: Findings) -> Journal | None:
-    _place(setup, found)
+    if setup.journal is not None:
+        _place(setup.journal, found)
     try:
         journal = parts.open_journal()
         if key is not None:
             parts.check_key(journal, key)
+    except NoJournal:
+        found.ok("journal", f"There is none at {setup.journal_shown} yet; the first rotation makes it.")
+        return None
     except RotatorError as error:
         found.error("journal", error)
         return None
-    found.ok("journal", f"{setup.journal} opens{', and the audit key is its own' if key else ''}.")
-    disk.private(setup.journal, found, "journal")
+    where = setup.journal or setup.journal_shown
+    found.ok("journal", f"{where} opens{', and the audit key is its own' if key else ''}.")
+    if setup.journal is not None:
+        disk.private(setup.journal, found, "journal")
     try:
         journal.take_slot(_PROBE, limit=_NO_PRESSURE, window=_WINDOW)
     except RotatorError as error:
@@ -140,15 +147,15 @@ def _journal(setup: Setup, parts: Parts, key: Secret | None, found: Findings) ->
     return journal
 
 
-def _place(setup: Setup, found: Findings) -> None:
-    kind = disk.network_file_system(setup.journal)
+def _place(journal: Path, found: Findings) -> None:
+    kind = disk.network_file_system(journal)
     if kind is not None:
         found.warning(
             "journal",
             f"The journal is on a file system of type {kind}; SQLite's locks do not hold between machines.",
-            "Name a file on a local disk in ROTATOR_JOURNAL.",
+            "Name a file on a local disk in ROTATOR_JOURNAL, or use PostgreSQL.",
         )
-    disk.room(setup.journal, found, "journal")
+    disk.room(journal, found, "journal")
 
 
 def _room_for_a_mint(setup: Setup, journal: Journal, found: Findings) -> None:

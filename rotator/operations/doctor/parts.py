@@ -45,12 +45,15 @@ class Setup:
     call_timeout: float
     rotate_limit: int
     api_url: str
-    journal: Path
+    journal: Path | None
+    """None for one on a server."""
     audit_log: Path
     audit_key: Path | None
     """The file of the key; None where a variable holds it."""
     key_is_set: bool
     """The settings name a key; otherwise it stands beside the journal and is made with it."""
+    journal_shown: str = ""
+    """The address of one on a server, without its password."""
     policies: Sequence[Policy] = ()
     """Those asked for."""
     every_policy: Sequence[Policy] = ()
@@ -62,6 +65,8 @@ class Setup:
     def begun(self) -> bool:
         """There is a journal, or something that keeps us from seeing whether there is one. Where there is none,
         nothing here makes one."""
+        if self.journal is None:
+            return True  # only opening it tells
         try:
             found = self.journal.stat()
         except (FileNotFoundError, NotADirectoryError):

@@ -1,21 +1,21 @@
-"""Leases with epochs in SQLite.
+"""Leases with epochs in a table.
 
-Time is the boot clock's: it never jumps, and the processes that share a file share a machine. The wall
-clock counts only for a lease that was taken in another boot, and then for one lease time at most.
+Time is the database's (`Database.now`). On SQLite that is the boot clock's: it never jumps, and the
+processes that share a file share a machine; the wall clock counts only for a lease that was taken in
+another boot, and then for one lease time at most. On PostgreSQL it is the server's.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rotator.clock import Clock, Instant
 from rotator.errors import Busy, LeaseLost
 from rotator.journal.base import Holder, Lease, LeaseView
+from rotator.journal.database import CommitUnclear, Database, Statements
 from rotator.journal.holder import is_dead
 from rotator.journal.records import dumps, loads
-from rotator.journal.sqlite_file import SqliteFile
 
 
 @dataclass(frozen=True)
@@ -31,58 +31,81 @@ class _Row:
         return min(now.seconds_until(self.expires), self.ttl)
 
 
-class SqliteLeases:
+class Leases:
     """Who may act on which project."""
 
-    def __init__(self, file: SqliteFile, clock: Clock) -> None:
-        self._file = file
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
         self._clock = clock
 
-    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float) -> Lease:
+    def acquire(self, projects: tuple[str, ...], holder: Holder, *, ttl: float, preempt: bool) -> Lease:
         wanted = sorted(set(projects))
         if not wanted:
             raise ValueError("a lease of no project")
-        epochs = {}
-        with self._file.write() as database:
-            now = Instant.read(self._clock)
+        epochs: dict[str, int] = {}
+        try:
+            self._take(wanted, holder, epochs, ttl=ttl, preempt=preempt)
+        except CommitUnclear:
+            # The epoch is ours alone, so whether it was written can be looked up.
+            if not self._taken(holder, epochs):
+                raise
+        return Lease(holder, epochs)
+
+    def _take(
+        self, wanted: list[str], holder: Holder, epochs: dict[str, int], *, ttl: float, preempt: bool
+    ) -> None:
+        with self._database.write() as database:
+            self._database.lock(database, *map(_lock, wanted))
+            now = self._database.now(database)
             for project in wanted:
                 row = _find(database, project)
-                if row is not None and (left := self._left_to_others(row, now)) > 0:
+                if not preempt and row is not None and (left := self._left_to_others(row, now)) > 0:
                     raise _busy(row, left)
                 epochs[project] = row.epoch + 1 if row else 1
-            lease = Lease(holder, epochs)
-            _store(database, lease, now.plus(ttl), ttl)
-        return lease
+            _store(database, Lease(holder, epochs), now.plus(ttl), ttl)
+
+    def _taken(self, holder: Holder, epochs: dict[str, int]) -> bool:
+        """Whether these epochs are the holder's; the lock waits for the transaction that may still write them."""
+        with self._database.write() as database:
+            self._database.lock(database, *map(_lock, sorted(epochs)))
+            rows = [(_find(database, project), epoch) for project, epoch in epochs.items()]
+        return all(
+            row is not None and row.epoch == epoch and row.holder is not None and row.holder.id == holder.id
+            for row, epoch in rows
+        )
 
     def renew(self, lease: Lease, *, ttl: float) -> None:
-        with self._file.write() as database:
-            now = Instant.read(self._clock)
+        with self._database.write() as database:
+            self._database.lock(database, *map(_lock, lease.projects))
+            now = self._database.now(database)
             for project in lease.projects:
                 self._require(database, lease, project, now)
             _store(database, lease, now.plus(ttl), ttl)
 
     def check(self, lease: Lease) -> None:
-        with self._file.read() as database:
-            now = Instant.read(self._clock)
+        with self._database.read() as database:
+            now = self._database.now(database)
             for project in lease.projects:
                 self._require(database, lease, project, now)
 
     def release(self, lease: Lease) -> None:
-        with self._file.write() as database:
+        with self._database.write() as database:
+            self._database.lock(database, *map(_lock, lease.projects))
             for project, epoch in lease.epochs.items():
                 database.execute(
                     "UPDATE leases SET holder = NULL WHERE project = ? AND epoch = ?", (project, epoch)
                 )
 
     def view(self, project: str) -> LeaseView | None:
-        with self._file.read() as database:
+        with self._database.read() as database:
             row = _find(database, project)
+            now = self._database.now(database)
         if row is None:
             return None
-        left = self._left_to_others(row, Instant.read(self._clock))
+        left = self._left_to_others(row, now)
         return LeaseView(project, row.epoch, row.holder, left)
 
-    def guard(self, database: sqlite3.Connection, lease: Lease) -> None:
+    def guard(self, database: Statements, lease: Lease) -> None:
         """Raises LeaseLost unless the lease's epochs are the present ones, inside the caller's write.
 
         Expiry does not matter here: as long as nobody took the lease, nobody else acted, and what
@@ -90,6 +113,7 @@ class SqliteLeases:
         """
         if not lease.epochs:
             raise ValueError("a lease of no project")
+        self._database.lock(database, *map(_lock, lease.projects))
         for project in lease.projects:
             self._require(database, lease, project, None)
 
@@ -98,7 +122,7 @@ class SqliteLeases:
             return 0.0
         return row.left(now)
 
-    def _require(self, database: sqlite3.Connection, lease: Lease, project: str, now: Instant | None) -> None:
+    def _require(self, database: Statements, lease: Lease, project: str, now: Instant | None) -> None:
         row = _find(database, project)
         holder = row.holder if row else None
         # The holder is compared too: a backup that was put back may hand out an epoch for the second time.
@@ -110,7 +134,11 @@ class SqliteLeases:
             raise _lost(project, f"it ended {-left:.1f} s ago without a heartbeat")
 
 
-def _find(database: sqlite3.Connection, project: str) -> _Row | None:
+def _lock(project: str) -> str:
+    return f"lease {project}"
+
+
+def _find(database: Statements, project: str) -> _Row | None:
     found = database.execute(
         "SELECT epoch, holder, ttl, expires_wall, expires_boot, boot_id FROM leases WHERE project = ?",
         (project,),
@@ -122,7 +150,7 @@ def _find(database: sqlite3.Connection, project: str) -> _Row | None:
     return _Row(project, epoch, None if holder is None else loads(Holder, holder), ttl, expires)
 
 
-def _store(database: sqlite3.Connection, lease: Lease, expires: Instant, ttl: float) -> None:
+def _store(database: Statements, lease: Lease, expires: Instant, ttl: float) -> None:
     holder = dumps(lease.holder)
     database.executemany(
         "INSERT INTO leases (project, epoch, holder, ttl, expires_wall, expires_boot, boot_id)"

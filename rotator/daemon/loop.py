@@ -1,0 +1,345 @@
+"""The daemon's loop. A tick is cheap: it asks the journal what is open, and gives out the work whose time has come.
+
+Invariants:
+- a policy has at most one job at a time, whatever kind it is;
+- when a policy is due is computed from the provider's metadata by `operations.rotate.look`, never remembered: what
+  is kept in memory is only when to look next, so a restart or a missed tick changes nothing but that moment;
+- a look is read by few threads and mints are waited for by others, so that a long queue at the rate limit delays
+  no drain and no look.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from rotator.daemon.backoff import LOOKED_BACK, ready_again
+from rotator.daemon.reload import PolicyFiles
+from rotator.daemon.workers import Workers
+from rotator.engine.drain import interval
+from rotator.engine.ports import Ports
+from rotator.engine.recovery import open_of
+from rotator.engine.resting import claim_of
+from rotator.engine.runner import Runner
+from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, RotatorError
+from rotator.interrupt import Stop
+from rotator.model import Decision, Policy, Rotation, State
+from rotator.operations import rotate as operation
+from rotator.operations.outcome import Outcome
+from rotator.operations.rotate import Look
+from rotator.policies.schedule import NextCron
+
+log = logging.getLogger(__name__)
+
+MINTERS: Final = 8
+LOOKERS: Final = 4
+LOOKS_A_MINUTE: Final = 60
+"""Looks that all policies together cost at most; each is one to three of the 300 reads a minute."""
+SOONEST: Final = 60.0
+"""Seconds between two looks at a policy that is not due."""
+RETRY_FIRST: Final = 15.0
+RETRY_LONGEST: Final = 900.0
+"""Seconds between two tries at what could not be done; what readers wait for is tried more often."""
+RETRY_DEAD: Final = 30.0
+HANDED_ON: Final = object()
+"""What a job returns that has given its policy to the next one."""
+ORPHANS: Final = 60.0
+"""Seconds between two looks for rotations whose policy is gone."""
+RELOAD: Final = 2.0
+"""Seconds between two looks at the policy files."""
+
+
+class Daemon:
+    """One process's loop over all policies. `tick` is called by one thread; jobs run in others."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        ports: Ports,
+        files: PolicyFiles,
+        next_cron: NextCron,
+        stop: Stop,
+        *,
+        lease: float,
+        ended: Callable[[Rotation], None] = lambda _: None,
+        loaded: Callable[[bool], None] = lambda _: None,
+        workers: Callable[[int, str], Workers] = Workers,
+        looks_a_minute: float = LOOKS_A_MINUTE,
+    ) -> None:
+        self._runner = runner
+        self._ports = ports
+        self._files = files
+        self._next_cron = next_cron
+        self._stop = stop
+        self._lease = lease
+        self._looks_a_minute = looks_a_minute
+        self._ended = ended
+        """Told of every rotation that a job of ours brought to rest."""
+        self._loaded = loaded
+        """Told whether the policy files could be read, when they were."""
+        self._minters = workers(MINTERS, "mint")
+        self._lookers = workers(LOOKERS, "look")
+        self._lock = threading.Lock()
+        self._busy: set[str] = set()
+        self._next: dict[str, float] = {}
+        """By policy: when to look at it next (boot time)."""
+        self._tries: dict[str, int] = {}
+        self._reload_asked = threading.Event()
+        self._reload_at = 0.0
+        self._orphans_at = 0.0
+        self._journal_away = False
+        self._noted: dict[str, str] = {}
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The last good set."""
+        return self._files.policies
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the policy files now; empty when they are what is in use."""
+        return self._files.problem.happened if self._files.problem is not None else ""
+
+    def ask_to_reload(self) -> None:
+        """Reads the policy files at the next tick (SIGHUP). May be called from a signal handler."""
+        self._reload_asked.set()
+
+    def wake(self, policy: str) -> None:
+        """Looks at a policy at the next tick, whatever was planned."""
+        with self._lock:
+            self._next[policy] = 0.0
+            self._tries.pop(policy, None)
+
+    def stop(self, seconds: float) -> bool:
+        """Takes no further work and returns when what is at work has come to rest, or after so many seconds:
+        whether it has. May be called again. `Stop` was requested before."""
+        began = self._ports.clock.boot()
+        looked = self._lookers.stop(seconds)
+        left = max(0.0, seconds - (self._ports.clock.boot() - began))
+        return self._minters.stop(left) and looked
+
+    # one tick
+
+    def tick(self) -> None:
+        """Gives out the work whose time has come. Never raises."""
+        if self._stop.requested.is_set():
+            return
+        try:
+            self._reload()
+            self._give_out()
+            if self._journal_away:
+                self._journal_away = False
+                log.info("the journal is back")
+        except JournalUnavailable as error:
+            if not self._journal_away:
+                log.error("%s", error)  # noqa: TRY400  # the message says it all
+            self._journal_away = True
+        except Exception:
+            log.exception("unexpected error in a tick; the next one goes on")
+
+    def _reload(self) -> None:
+        asked = self._reload_asked.is_set()
+        now = self._ports.clock.boot()
+        if not asked and now < self._reload_at:
+            return
+        self._reload_asked.clear()
+        self._reload_at = now + RELOAD
+        before = {policy.name: policy for policy in self.policies}
+        if not self._files.changed(look_closely=asked):
+            return
+        self._loaded(self._files.problem is None)
+        if self._files.problem is not None:
+            log.error("the former policies stay in use: %s", self._files.problem)
+            return
+        after = {policy.name: policy for policy in self.policies}
+        changed = [name for name, policy in after.items() if before.get(name) != policy]
+        gone = before.keys() - after.keys()
+        log.info(
+            "policies read again: %d, of which %d are new or changed; %d gone",
+            len(after),
+            len(changed),
+            len(gone),
+        )
+        self._orphans_at = 0.0
+        with self._lock:
+            for name in (*changed, *gone):
+                self._next.pop(name, None)
+                self._tries.pop(name, None)
+
+    def _give_out(self) -> None:
+        journal, now = self._ports.journal, self._ports.clock.boot()
+        unfinished: dict[str, list[Rotation]] = {}
+        for rotation in reversed(journal.unfinished()):  # newest first, as `run` takes them up
+            unfinished.setdefault(rotation.policy, []).append(rotation)
+        held = journal.holds()
+        if now >= self._orphans_at:
+            self._orphans_at = now + ORPHANS
+            self._note("orphans", "; ".join(operation.note_orphans(self._ports, self.policies)))
+        for policy in self.policies:
+            with self._lock:
+                if policy.name in self._busy or self._next.get(policy.name, 0.0) > now:
+                    continue
+            mine = [one for one in unfinished.get(policy.name, ()) if one.project in policy.projects]
+            if mine:
+                self._submit(
+                    self._minters, (claim_of(mine[0]).rank, 0.0), policy, partial(self._go_on, policy, mine)
+                )
+            elif policy.name not in held:
+                self._submit(self._lookers, (0.0, now), policy, partial(self._look, policy))
+
+    def _submit(
+        self, workers: Workers, key: tuple[float, float], policy: Policy, job: Callable[[], object]
+    ) -> None:
+        with self._lock:
+            self._busy.add(policy.name)
+
+        def guarded() -> None:
+            handed_on = False
+            try:
+                if not self._stop.requested.is_set():
+                    handed_on = job() is HANDED_ON
+            except Interrupted:
+                pass
+            except RotatorError as error:
+                self._missed(policy.name, error)
+            except Exception:
+                # A defect met at one policy must not keep the others waiting, nor be met every second.
+                log.exception("unexpected error in the work on %s", policy.name)
+                self._later(policy.name, self._pause(policy.name))
+            finally:
+                if not handed_on:
+                    with self._lock:
+                        self._busy.discard(policy.name)
+
+        workers.submit(key, guarded)
+
+    # jobs; each says when to look next
+
+    def _go_on(self, policy: Policy, unfinished: list[Rotation]) -> None:
+        """Takes up what is unfinished, the newest first: an older one has less left to do afterwards."""
+        lease = self._ports.journal.lease_of(policy.project)
+        if lease is not None and lease.holder is not None and lease.expires_in > 0:
+            # Somebody is at work on it, perhaps a person who waits for it.
+            self._later(policy.name, self._lease / 3)
+            return
+        for rotation in unfinished:
+            outcome = operation.take_up(self._runner, rotation)
+            self._tell(policy, outcome)
+            if self._stop.requested.is_set():
+                return
+        left = [one for one in open_of(self._ports.journal, policy) if one.policy == policy.name]
+        if not left:
+            self._later(policy.name, 0.0)
+            with self._lock:
+                self._tries.pop(policy.name, None)
+            return
+        newest = left[-1]
+        if newest.state is State.DRAINING:
+            self._later(policy.name, interval(newest.drain))
+        elif claim_of(newest).rank == 0:
+            self._later(policy.name, RETRY_DEAD)
+        else:
+            self._later(policy.name, self._pause(policy.name))
+
+    def _look(self, policy: Policy) -> object:
+        """Finds out whether it is due, and hands it on to be rotated if it is."""
+        seen = operation.look(self._ports, policy, self._next_cron, self._stop)
+        self._tell(policy, seen.outcome)
+        if seen.due is not None:
+            ready = ready_again(policy, self._ports.journal.rotations(policy.name, limit=LOOKED_BACK))
+            wait = (ready - self._ports.clock.now()).total_seconds() if ready is not None else 0.0
+            if wait > 0 and not seen.dead:
+                self._later(policy.name, wait)
+                return None
+            due_at = seen.decision.due_at
+            rank = 0.0 if seen.dead else 2.0
+            self._submit(
+                self._minters,
+                (rank, due_at.timestamp() if due_at else 0.0),
+                policy,
+                partial(self._act, policy, seen),
+            )
+            self._say_how_long()
+            return HANDED_ON
+        self._tell(policy, operation.act(self._runner, self._ports, seen, self._next_cron))
+        with self._lock:
+            self._tries.pop(policy.name, None)
+        self._later(policy.name, self._until(policy, seen.decision))
+        return None
+
+    def _act(self, policy: Policy, seen: Look) -> None:
+        outcome = operation.act(self._runner, self._ports, seen, self._next_cron)
+        self._tell(policy, outcome)
+        failed = bool(outcome.errors) or any(one.exit_code for one in outcome.rotations)
+        self._later(policy.name, self._pause(policy.name) if failed else RELOAD)
+
+    # when to look next
+
+    def _later(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self._next[name] = self._ports.clock.boot() + seconds
+
+    def _pause(self, name: str) -> float:
+        with self._lock:
+            tries = self._tries[name] = self._tries.get(name, 0) + 1
+        return float(min(RETRY_FIRST * 2 ** min(tries - 1, 10), RETRY_LONGEST))
+
+    def _until(self, policy: Policy, decision: Decision) -> float:
+        """Seconds to the next look: the due date, or sooner, because the token may be changed by somebody else."""
+        usual = max(SOONEST, 60.0 * len(self.policies) / self._looks_a_minute)
+        # Spread, so that thousands of policies are not looked at all at once for ever.
+        usual *= 0.9 + 0.2 * (zlib.crc32(policy.name.encode()) % 1000) / 1000
+        if decision.due_at is None:
+            return usual
+        left = (decision.due_at - self._ports.clock.now()).total_seconds()
+        return usual if left <= 0 else min(usual, left)
+
+    # what is said
+
+    def _missed(self, name: str, error: RotatorError) -> None:
+        if isinstance(error, Busy):
+            self._later(name, self._lease)
+        elif isinstance(error, Held):
+            self._later(name, SOONEST)
+        else:
+            self._note(name, str(error))
+            self._later(name, self._pause(name))
+
+    def _tell(self, policy: Policy, outcome: Outcome) -> None:
+        for note in outcome.notes:
+            self._note(policy.name, note)
+        for name, error in outcome.errors:
+            self._note(name, str(error))
+        for synced in outcome.synced:
+            log.info("%s: %s", policy.name, synced.message)
+        for rotation in outcome.rotations:
+            drains = rotation.state is State.DRAINING
+            level = logging.INFO if rotation.exit_code == 0 else logging.WARNING
+            text = f"{rotation.state}: {rotation.message}"
+            # What rests is looked at again and again: said, and counted, when it has come to another state.
+            if self._noted.get(rotation.id) == str(rotation.state):
+                continue
+            self._noted[rotation.id] = str(rotation.state)
+            log.log(level, "%s: rotation %s %s", policy.name, rotation.id, text)
+            if not drains and rotation.state is not State.RUNNING:
+                self._ended(rotation)
+            if not rotation.unfinished:
+                self._noted.pop(rotation.id)
+
+    def _note(self, about: str, text: str) -> None:
+        """Says something once, until it is something else."""
+        if text and self._noted.get(about) != text:
+            log.warning("%s", text if text.startswith(about) or about == "orphans" else f"{about}: {text}")
+        self._noted[about] = text
+
+    def _say_how_long(self) -> None:
+        waiting = self._minters.waiting
+        seconds = self._ports.limiter.peek("rotate")
+        if waiting and seconds > SOONEST / 2:
+            self._note(
+                "queue", f"{waiting} rotations wait for the rate limit; the next may start in {seconds:.0f} s"
+            )

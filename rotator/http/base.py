@@ -1,0 +1,36 @@
+"""What the HTTP port needs of the daemon behind it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rotator.model import Rotation
+from rotator.views import PolicyStatus
+
+
+class Board(Protocol):
+    """The daemon, as HTTP sees it. Safe to use from several threads at once.
+
+    No method reaches the network, except through a journal that is a server. `statuses`, `rotations` and
+    `request` raise JournalUnavailable.
+    """
+
+    def ready(self) -> tuple[str, ...]:
+        """Why no work can be done now, one sentence each; empty when ready. Never touches the network."""
+        ...
+
+    def statuses(self) -> list[PolicyStatus]:
+        """Where every policy stands, in the order of the policies."""
+        ...
+
+    def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
+        """Newest first, at most `limit`; of all policies when `policy` is None."""
+        ...
+
+    def request(self, policy: str, reason: str, caller: str) -> str:
+        """Has the policy rotated soon, due or not, and returns at once with the rotation's id.
+
+        `caller` is the address that asked, for the audit trail. Raises InvalidInput for an unknown policy,
+        Held, Busy, Refused, JournalUnavailable and AuditUnavailable; after any of them nothing was begun.
+        """
+        ...

@@ -1,0 +1,235 @@
+"""The daemon's loop on a clock that moves when told to."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from rotator.daemon.backoff import FIRST, LONGEST
+from rotator.errors import JournalUnavailable
+from rotator.journal.base import Hold
+from rotator.model import Rotation, Schedule, State, Trigger
+from rotator.policies.cron import next_after
+from rotator.policies.schedule import due_date
+from tests.conftest import FakeClock
+from tests.daemon.small import Town, of, policy
+
+HOUR = 3600.0
+EVERY_DAY = Schedule(every=timedelta(days=1))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Just before the night in which Europe's clocks go back."""
+    return FakeClock(datetime(2026, 10, 24, 12, 0, tzinfo=UTC))
+
+
+def mixed(number: int) -> Schedule:
+    """Schedules of every kind, in zones that change their clocks that night and in one that does not."""
+    zone = ("Europe/Amsterdam", "America/New_York", "UTC", "Australia/Lord_Howe")[number % 4]
+    if number % 3 == 0:
+        return Schedule(cron=f"{number % 60} {number % 24} * * *", timezone=zone)
+    if number % 3 == 1:
+        return Schedule(every=timedelta(hours=5 + number % 30), timezone=zone)
+    return Schedule(cron=f"{number % 60} 2 * * *", timezone=zone, jitter=timedelta(minutes=number % 50))
+
+
+def test_a_day_over_the_change_of_the_clocks(clock: FakeClock) -> None:
+    """Two hundred policies, 25 hours: every due date is met once, by the next tick, and none twice."""
+    policies = tuple(policy(f"p{number}", mixed(number)) for number in range(200))
+    town = Town(clock, policies, looks_a_minute=20)
+    began = clock.now()
+    expected = {}
+    for one in policies:
+        dates, anchor = [], began
+        while True:
+            assert one.schedule is not None
+            due = due_date(one.schedule, policy=one.name, anchor=anchor, next_cron=next_after)
+            assert due is not None
+            if due.at > began + timedelta(hours=25):
+                break
+            # It is met by the first tick from then on, and the next date counts from there.
+            met = began + timedelta(minutes=-(-(due.at - began).total_seconds() // 60))
+            dates.append(met)
+            anchor = met
+        expected[one.name] = dates
+    town.daemon.tick()
+    town.pass_time(25 * HOUR)
+    assert {one.name: of(town, one.name) for one in policies} == expected
+    assert sum(map(len, expected.values())) > 200
+
+
+def test_looks_are_rationed(clock: FakeClock) -> None:
+    """However many policies there are, looking at them costs so many reads a minute and no more."""
+    town = Town(clock, tuple(policy(f"p{n}", EVERY_DAY) for n in range(100)), looks_a_minute=10)
+    town.daemon.tick()
+    town.looks = 0
+    town.pass_time(2 * HOUR)
+    assert 120 * 10 * 0.8 < town.looks < 120 * 10 * 1.2
+
+
+def test_ticks_that_were_missed_are_caught_up_once(clock: FakeClock) -> None:
+    """A machine that slept for three days rotates once when it wakes, not three times."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.daemon.tick()
+    clock.advance(3 * 24 * HOUR + 5)
+    town.daemon.tick()
+    town.pass_time(HOUR)
+    assert len(town.mints) == 1
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_a_jump_of_the_wall_clock_runs_nothing_twice(clock: FakeClock, jump: float) -> None:
+    """The clock is set right after a rotation: the next one comes a day after it all the same."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.daemon.tick()
+    town.pass_time(24 * HOUR + 120)
+    assert len(town.mints) == 1
+    clock.jump_wall(jump)
+    town.pass_time(20 * HOUR)
+    assert len(town.mints) == 1
+    town.pass_time(7 * HOUR)
+    assert len(town.mints) == 2
+
+
+def test_a_restart_changes_nothing(clock: FakeClock) -> None:
+    """What the loop remembers is only when to look next."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    for _ in range(50):
+        town.new_daemon().tick()
+        clock.advance(HOUR)
+    assert len(town.mints) == 2
+
+
+def test_back_off_doubles_and_survives_a_restart(clock: FakeClock) -> None:
+    """A rotation that is refused is tried again after a minute, two, four, up to an hour, counted in the journal."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.failures["a"] = State.REFUSED
+    town.daemon.tick()
+    clock.advance(24 * HOUR)
+    tried = []
+    for _ in range(12 * 60):
+        before = len(town.journal.rotations())
+        town.new_daemon().tick()
+        if len(town.journal.rotations()) > before:
+            tried.append(clock.now())
+        clock.advance(60)
+    gaps = [(after - before) / FIRST for before, after in pairwise(tried)]
+    assert gaps[:6] == [1, 2, 4, 8, 16, 32]
+    assert set(gaps[6:]) == {LONGEST / FIRST}
+    town.failures.clear()
+    town.pass_time(2 * HOUR)
+    assert len(town.mints) == 1
+
+
+def fail_often(town: Town) -> None:
+    town.failures["a"] = State.FAILED
+    town.daemon.tick()
+    town.pass_time(30 * HOUR)
+    town.failures.clear()
+    assert len(town.journal.rotations()) > 5
+
+
+def test_a_changed_policy_ends_the_back_off(clock: FakeClock) -> None:
+    """A person has mended it: it is tried at once."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    fail_often(town)
+    mended = replace(town.files.policies[0], owner="ana", snapshot={"name": "a", "owner": "ana"})
+    town.files.written = (mended,)
+    town.pass_time(120)
+    assert len(town.mints) == 1
+
+
+def test_a_rotation_by_a_person_ends_the_back_off(clock: FakeClock) -> None:
+    """One that was started by hand, whatever became of it, begins the counting anew."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    fail_often(town)
+    newest = town.journal.rotations()[0]
+    by_hand = replace(newest, id="by-hand", trigger=Trigger.MANUAL, started_at=clock.now())
+    town.save(by_hand)
+    town.daemon.wake("a")
+    town.daemon.tick()
+    assert len(town.mints) == 1
+
+
+def test_held_policies_are_left_alone(clock: FakeClock) -> None:
+    """Nothing rotates while held; what became due meanwhile rotates when it is released."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.journal.hold(Hold("a", clock.now(), "ana@desk", ""))
+    town.daemon.tick()
+    town.pass_time(30 * HOUR)
+    assert town.mints == []
+    town.journal.release_hold("a")
+    town.pass_time(60)
+    assert len(town.mints) == 1
+
+
+def test_the_most_overdue_goes_first(clock: FakeClock) -> None:
+    """Where more is due than may be minted now, the queue is ordered by the due dates."""
+    town = Town(clock, tuple(policy(f"p{n}", EVERY_DAY) for n in range(6)))
+    for number in range(6):
+        town.generated[f"project-p{number}"] = clock.now() - timedelta(days=2, hours=(number * 5) % 6)
+    minters: Any = town.daemon._minters
+    minters.held_back = True
+    town.daemon.tick()
+    order = [key for key, _ in minters.waiting_jobs]
+    assert len(order) == 6
+    for _, job in sorted(minters.waiting_jobs, key=lambda entry: entry[0]):
+        job()
+    assert [name for name, _ in town.mints] == sorted(
+        (f"p{n}" for n in range(6)), key=lambda name: -((int(name[1:]) * 5) % 6)
+    )
+
+
+def test_a_policy_has_one_job_at_a_time(clock: FakeClock) -> None:
+    """While one waits for the rate limit, ticks hand out no second one."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    minters: Any = town.daemon._minters
+    minters.held_back = True
+    town.generated["project-a"] -= timedelta(days=3)
+    for _ in range(10):
+        clock.advance(600)
+        town.daemon.tick()
+    assert len(minters.waiting_jobs) == 1
+
+
+def test_an_away_journal_is_said_once_and_lived_through(clock: FakeClock, caplog: Any) -> None:
+    """While the journal is away nothing is done; when it is back, what is due is rotated."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.daemon.tick()
+    real = town.journal.unfinished
+
+    def away(*_: Any) -> list[Rotation]:
+        raise JournalUnavailable("The journal is away")
+
+    town.journal.unfinished = away  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO):
+        town.pass_time(30 * HOUR)
+        assert town.mints == []
+        town.journal.unfinished = real  # type: ignore[method-assign]
+        town.pass_time(120)
+    assert len(town.mints) == 1
+    assert caplog.text.count("The journal is away") == 1
+    assert caplog.text.count("the journal is back") == 1
+
+
+def test_nothing_is_begun_once_it_was_asked_to_stop(clock: FakeClock) -> None:
+    """A tick after SIGTERM hands out nothing."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.generated["project-a"] -= timedelta(days=3)
+    town.stop.request(15)
+    town.daemon.tick()
+    assert (town.mints, town.looks) == ([], 0)
+
+
+def test_every_rotation_that_ended_is_told(clock: FakeClock) -> None:
+    """Whoever counts rotations hears of each once."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.daemon.tick()
+    town.pass_time(50 * HOUR)
+    assert [one.id for one in town.ended] == ["r-1", "r-2"]

@@ -262,7 +262,7 @@ class Site:
         }
 
 
-def eventually(condition: Callable[[], object], patience: float = 20.0) -> None:
+def eventually(condition: Callable[[], object], patience: float = 60.0) -> None:
     """Waits until the condition holds; fails when the patience (seconds) ends."""
     give_up_at = time.monotonic() + patience
     while not condition():

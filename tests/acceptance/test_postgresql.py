@@ -11,7 +11,7 @@ import pytest
 
 from rotator.secret import Secret
 from tests.acceptance.moments import MINTED
-from tests.acceptance.site import Site
+from tests.acceptance.site import Site, eventually
 from tests.crash.harness import Ended
 from tests.leaks.search import leaks
 from tests.postgresql_server import PASSWORD, PostgresqlServer, postgresql
@@ -76,6 +76,7 @@ def test_two_runs_at_once_mint_once(shared: Site) -> None:
     billing = shared.add(schedule={"every": "1s"})
     assert shared.run("status").code == 0
     other = second_machine(shared)
+    eventually(lambda: '"due": true' in shared.run("plan", "-o", "json").output)
     first = shared.start_until(MINTED, "run")
     second = other.run("run", "-o", "json")
     ended = first.go_on().wait()

@@ -142,7 +142,7 @@ def test_nothing_there_is_told_in_the_caller_s_form(client):
 
 def test_probes_do_not_wait_behind_a_slow_board(serve, board):
     """With every place of the API taken, probes still answer, and one more caller hears 503 at once."""
-    server = serve(Secret("x" * 20))
+    server = serve(Secret("of-nobody-but-this-test"))
     board.gate.clear()
     with ThreadPoolExecutor(30) as threads, client_of(server) as probe:
 

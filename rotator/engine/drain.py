@@ -14,7 +14,7 @@ from rotator.clock import Instant
 from rotator.engine.context import Context, StepResult
 from rotator.engine.states import DRAIN
 from rotator.errors import Refused, RotatorError
-from rotator.model import DrainEvidence, Draining, DrainResult, Form, Rotation, StepOutcome
+from rotator.model import DrainEvidence, Draining, DrainResult, Form, ProjectFacts, Rotation, StepOutcome
 
 STUCK = "drain-stuck"
 
@@ -110,7 +110,7 @@ def _looked(context: Context, draining: Draining) -> Draining:
     facts = context.provider.project(context.rotation.outgoing)
     now = context.instant()
     first = draining.quiet_since is None
-    if first or facts.token_last_used_at != draining.last_used_at:
+    if first or used_since(draining, facts):
         if not first:
             context.say(
                 f"the outgoing token was used again, from {facts.token_last_used_ip or 'an unknown address'}"
@@ -152,6 +152,12 @@ def _result(context: Context, draining: Draining) -> DrainResult:
     if draining.evidence is DrainEvidence.TIME or quiet_for(draining, now) >= draining.quiet_seconds:
         return DrainResult.QUIET
     return DrainResult.MAX if waited >= draining.max_seconds else DrainResult.WAITING
+
+
+def used_since(draining: Draining, facts: ProjectFacts) -> bool:
+    """Whether the outgoing token was used since a look. The time has whole seconds, so the address counts too."""
+    seen = (draining.last_used_at, draining.last_used_ip)
+    return (facts.token_last_used_at, facts.token_last_used_ip) != seen
 
 
 def quiet_for(draining: Draining, now: Instant) -> float:

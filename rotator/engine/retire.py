@@ -7,6 +7,7 @@ rotation has minted in that project: so an unclear one is waited for to its dead
 from __future__ import annotations
 
 from rotator.engine.context import Context, StepResult
+from rotator.engine.drain import used_since
 from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.mint import take_slot
 from rotator.engine.preflight import await_room
@@ -198,7 +199,7 @@ def _used_again(context: Context) -> str:
         return ""
     assert context.rotation.outgoing is not None
     facts = context.provider.project(context.rotation.outgoing)
-    if facts.token_last_used_at == draining.last_used_at:
+    if not used_since(draining, facts):
         return ""
     where = facts.token_last_used_ip or "an unknown address"
     return f"the outgoing token was used after its drain, from {where}: it drains on"

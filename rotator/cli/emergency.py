@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from rotator.wiring import Wiring
 
 DRAIN: Final = "5m"
-_WAITING: Final = (
-    "Waiting for the short drain. The leaked token lives until it ends. To stop waiting does no harm: "
-    "`rotator run` goes on with it."
-)
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ def emergency(session: Session, asked: Asked) -> int:
             return 1
     with _remedied(asked):
         wiring.ports  # noqa: B018  # opens journal and audit, before anything is begun
-    return _act(session, wiring, foresight, why, reported, token)
+    return _act(session, wiring, foresight, why, token)
 
 
 @contextmanager
@@ -169,9 +165,11 @@ def _targets(
 
     wanted: Order | None = Order(asked.order) if asked.order else None
 
-    def target(policy: Policy, slot: Slot) -> Target:
+    def target(policy: Policy, slot: Slot, fingerprint: str | None = None) -> Target:
         order = operation.order_for(policy, wanted, slot, kill_only=asked.kill_only)
-        return operation.Target(policy, Emergency(reported, order, drain, slot, asked.kill_only))
+        begun = operation.Target(policy, Emergency(reported, order, drain, slot, asked.kill_only))
+        former = operation.interrupted(wiring.journal_to_read, policy, fingerprint)
+        return operation.going_on(begun, former, wanted) if former is not None else begun
 
     if not asked.leaked_stdin:
         targets = [target(policy, Slot.ACTIVE) for policy in chosen]
@@ -181,7 +179,7 @@ def _targets(
         if found.policy is None:
             targets = []
         else:
-            one = target(found.policy, found.slot)
+            one = target(found.policy, found.slot, found.fingerprint)
             targets = [replace(one, leaked=True, dead=found.alive is False)]
     if asked.drain is not None and targets and all(t.emergency.order is Order.KILL_FIRST for t in targets):
         raise _usage(
@@ -192,6 +190,7 @@ def _targets(
 
 
 def _find(wiring: Wiring, chosen: Sequence[Policy]) -> tuple[Secret, Leaked]:
+    from rotator.model import Slot  # noqa: PLC0415
     from rotator.operations import leaked  # noqa: PLC0415
 
     token = ask.read_token()
@@ -209,6 +208,11 @@ def _find(wiring: Wiring, chosen: Sequence[Policy]) -> tuple[Secret, Leaked]:
     if found.policy is None:
         raise leaked.unknown(found)
     say(f"The token is the {found.slot.value} one of {found.policy.name}: {found.shown_by}.")
+    if found.alive is not False and not found.stored and found.slot is Slot.ACTIVE:
+        say(
+            "No store holds it now, so what is rotated may be another token of that project. The report says whether "
+            "this one works afterwards."
+        )
     if found.alive is False:
         since = f" It was first seen dead {found.dead_since:%Y-%m-%d %H:%M} UTC." if found.dead_since else ""
         more = (
@@ -266,46 +270,47 @@ def _act(
     wiring: Wiring,
     foresight: Foresight,
     why: str,
-    reported: Instant,
     token: Secret | None,
 ) -> int:
     from rotator.cli.progress import watching  # noqa: PLC0415
-    from rotator.cli.waiting import waited  # noqa: PLC0415
     from rotator.engine.context import Progress  # noqa: PLC0415
     from rotator.operations import emergency as operation  # noqa: PLC0415
 
     expected = {one.policy.name: one.cost.ends_at for one in foresight.entries}
     with watching(expected) as watcher, signals.stopping(session.stop, watcher.tell):
         session.observer = watcher
-
-        def looked(rotation: Rotation) -> None:
-            watcher(Progress(rotation.policy, rotation.id, rotation.step, rotation.message or rotation.state))
-            if rotation.state.value != "draining":
-                _tell(watcher, rotation.policy, [rotation])
-
         outcome = operation.carry_out(
             wiring.runner,
             foresight.targets,
             why,
+            clock=wiring.clock,
+            stop=session.stop,
             leaked=token,
+            looked=lambda rotation: watcher(
+                Progress(rotation.policy, rotation.id, rotation.step, rotation.message or rotation.state)
+            ),
             ended=lambda name, result: _tell(watcher, name, result),
         )
-        outcome = waited(session, wiring, outcome, words=_WAITING, show=looked)
     if wiring.audit_is_spoken:
         note = "The audit of this emergency is on standard error only (audit-event:). Keep it."
         outcome = replace(outcome, notes=(*outcome.notes, note), codes=(*outcome.codes, 4))
-    return _report(session, operation.report(reported, foresight.targets, outcome), outcome)
+    lives = token is not None and operation.still_works(wiring.provider, token)
+    report = operation.report(foresight.targets, outcome, leaked_lives=lives)
+    return _report(session, report, outcome)
 
 
 def _tell(watcher: Watcher, name: str, result: Sequence[Rotation] | RotatorError) -> None:
     if isinstance(result, RotatorError):
-        watcher.ended(name, f"failed: {result.happened}")
+        watcher.ended(name, "failed", result.happened)
         return
     for rotation in result[-1:]:
-        if rotation.state.value == "draining":
-            continue
-        dead = {True: "the leaked token is dead", False: "the leaked token is ALIVE", None: "not proved dead"}
-        watcher.ended(name, f"{rotation.state.value}, {dead[rotation.old_token_dead]}")
+        if rotation.state.value != "draining":
+            dead = {
+                True: "the leaked token is dead",
+                False: "the leaked token is ALIVE",
+                None: "not proved dead",
+            }
+            watcher.ended(name, rotation.state.value, dead[rotation.old_token_dead])
 
 
 def _report(session: Session, report: Report, outcome: Outcome) -> int:
@@ -320,7 +325,7 @@ def _report(session: Session, report: Report, outcome: Outcome) -> int:
         {**rotations_view(outcome.rotations), "report": report.view()},
         lambda: tables_of_emergency.report(report, outcome.rotations),
     )
-    return combine_exit_codes(list(outcome.codes))
+    return combine_exit_codes([*outcome.codes, *([report.exit_code] if report.exit_code else [])])
 
 
 def _nothing_left(session: Session, reported: Instant, found: Leaked) -> int:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rotator.cli.output import clean, say
+from rotator.cli.render import STYLES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+
+FEW: Final = 3
+"""Up to so many policies have as many lines as they need."""
 
 
 class Watcher(Protocol):
@@ -34,7 +38,7 @@ class Watcher(Protocol):
         """A line about the whole command; may be called from a signal handler."""
         ...
 
-    def ended(self, policy: str, text: str) -> None:
+    def ended(self, policy: str, state: str, text: str) -> None:
         """A policy came to its rest."""
         ...
 
@@ -69,8 +73,8 @@ class Lines:
         # Not through the stream: its lock may be held by what the signal interrupted.
         os.write(2, f"{text}\n".encode())
 
-    def ended(self, policy: str, text: str) -> None:
-        say(f"{policy}: {text}")
+    def ended(self, policy: str, state: str, text: str) -> None:
+        say(f"{policy}: {state}: {text}")
 
 
 class LogLines:
@@ -86,7 +90,8 @@ class LiveLines:
     def __init__(self, expected: Mapping[str, datetime] = MappingProxyType({})) -> None:
         self._lock = threading.RLock()
         self._expected = dict(expected)
-        self._over: dict[str, str] = {}
+        self._over: dict[str, tuple[str, str]] = {}
+        """By policy: the state it rests in, and what that means."""
         self._latest: dict[str, tuple[str, str, float]] = {}
         """By policy: step, text, and when that policy was first heard of."""
         self._notice = ""
@@ -97,9 +102,9 @@ class LiveLines:
             self._latest[progress.policy] = (progress.step, clean(progress.text), began)
             self._over.pop(progress.policy, None)
 
-    def ended(self, policy: str, text: str) -> None:
+    def ended(self, policy: str, state: str, text: str) -> None:
         with self._lock:
-            self._over[policy] = clean(text)
+            self._over[policy] = (state, clean(text))
 
     def tell(self, text: str) -> None:
         self._notice = text  # drawn with the next picture; nothing is locked in a signal handler
@@ -134,9 +139,11 @@ class LiveLines:
         from rich.text import Text  # noqa: PLC0415
 
         table = Table.grid(padding=(0, 2))
-        table.add_column(overflow="fold", max_width=30)
+        # Of many, each gets one line: what is cut off here stands in the report.
+        many = len(self._expected) > FEW
+        table.add_column(no_wrap=many, overflow="ellipsis" if many else "fold", max_width=24 if many else 30)
         table.add_column(no_wrap=True)
-        table.add_column(ratio=1)
+        table.add_column(ratio=1, no_wrap=many, overflow="ellipsis" if many else "fold")
         table.add_column(justify="right", no_wrap=True)
         table.expand = True
         with self._lock:
@@ -146,15 +153,15 @@ class LiveLines:
                 if policy not in self._over:
                     seconds = f"{time.monotonic() - began:.0f} s"
                     ends = self._expected.get(policy)
-                    when = f"{seconds}, ends {ends:%H:%M:%S}" if ends else seconds
+                    when = f"ends {ends:%H:%M:%S}" if ends else seconds
                     table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
             for policy, ends in self._expected.items():
                 if policy not in self._latest and policy not in self._over:
                     ends_at = Text(f"ends {ends:%H:%M:%S}", "dim")
                     table.add_row(Text(policy, "dim"), Text("waits", "dim"), Text(""), ends_at)
             # Last, because a terminal that is too low cuts off the end.
-            for policy, text in self._over.items():
-                table.add_row(Text(policy, "bold"), Text("ended", "green"), Text(text), Text(""))
+            for policy, (state, text) in self._over.items():
+                table.add_row(Text(policy, "bold"), Text(state, STYLES.get(state, "")), Text(text), Text(""))
         if self._notice:
             table.add_row(Text("stopping", "yellow"), Text(""), Text(self._notice), Text(""))
         return table

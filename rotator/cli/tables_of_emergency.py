@@ -69,6 +69,8 @@ def _entry(one: Foreseen, stream: TextIO) -> str:
 def _kills(one: Foreseen) -> str:
     emergency = one.target.emergency
     what = _WHAT[emergency.slot]
+    if one.target.joins is not None:
+        return f"what rotation {one.target.joins.id}, an interrupted emergency, was about to kill; it goes on"
     if one.target.dead:
         return f"nothing: {what} is dead already; a new one is published at once"
     if emergency.slot is Slot.BRIDGE:

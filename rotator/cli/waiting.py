@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rotator.cli import signals
 from rotator.cli.output import say
@@ -29,32 +29,21 @@ def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]
     return show(session, outcome, nothing="Nothing was changed.")
 
 
-_HARMLESS: Final = (
-    "Waiting until it is over. To stop waiting is harmless: `rotator run` goes on with it, "
-    "`rotator status` shows it."
-)
-
-
-def waited(
-    session: Session,
-    wiring: Wiring,
-    outcome: Outcome,
-    *,
-    words: str = _HARMLESS,
-    show: Callable[[Rotation], None] | None = None,
-) -> Outcome:
-    """The same when no rotation of it drains any more, or when somebody interrupts the waiting. `words` say what
-    that would mean; `show` is told of each look."""
+def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
+    """The same when no rotation of it drains any more, or when somebody interrupts the waiting."""
     from rotator.operations import draining  # noqa: PLC0415
     from rotator.operations.outcome import with_rotations  # noqa: PLC0415
 
     if not any(draining.waits(one) for one in outcome.rotations):
         return outcome
-    say(words)
+    say(
+        "Waiting until it is over. To stop waiting is harmless: `rotator run` goes on with it, "
+        "`rotator status` shows it."
+    )
     for one in outcome.rotations:
         _say_what_to_revoke(one)
     rotations, interrupted = draining.wait(
-        wiring.runner, wiring.clock, session.stop, outcome.rotations, show or _show
+        wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
     )
     return with_rotations(outcome, rotations, interrupted)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Final
 
-from rotator.clock import Clock
+from rotator.clock import Clock, Instant
 from rotator.engine.drain import interval
 from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
@@ -15,6 +16,9 @@ from rotator.interrupt import Stop
 from rotator.journal.base import Journal
 from rotator.model import Form, Policy, Rotation, State
 from rotator.secret import Secret
+
+_A_MOMENT: Final = 0.05
+"""Seconds after the end of a drain at which one look is sure to find it ended."""
 
 
 def open_rotation(journal: Journal, policy: Policy) -> Rotation | None:
@@ -46,7 +50,7 @@ def wait(
     current = {rotation.id: rotation for rotation in rotations}
     try:
         while waiting := [one for one in current.values() if waits(one)]:
-            clock.wait(min(interval(one.drain) for one in waiting), stop.requested)
+            clock.wait(min(_pause(one, clock) for one in waiting), stop.requested)
             stop.check()
             for one in waiting:
                 current[one.id] = _looked(runner, one)
@@ -55,6 +59,15 @@ def wait(
     except Interrupted as error:
         return list(current.values()), error
     return list(current.values()), None
+
+
+def _pause(rotation: Rotation, clock: Clock) -> float:
+    """Seconds until the next look: not later than the moment at which the drain may take no longer."""
+    often = interval(rotation.drain)
+    if rotation.drain is None:
+        return often
+    left = rotation.drain.max_seconds - rotation.drain.since.seconds_until(Instant.read(clock))
+    return min(often, left + _A_MOMENT) if left > 0 else often
 
 
 def _looked(runner: Runner, rotation: Rotation) -> Rotation:

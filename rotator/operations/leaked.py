@@ -174,10 +174,10 @@ def _look(
     for one in open_of(journal, policy):
         if fingerprint and one.policy == policy.name and (found := _slot_in(one, fingerprint)):
             slot, by_rotation = found, f"the open rotation {one.id} calls it its {found} token"
-    if bridge or slot is Slot.BRIDGE:
+    # What a forgotten rotation staged is its project's newest token, which the next mint there kills: no slot of
+    # its own.
+    if bridge:
         slot = Slot.BRIDGE
-    elif not by_rotation and staged and not current:
-        slot = Slot.STAGED
     shown_by = bridge or current or by_rotation or staged
     # The same place may have failed twice, read for its current and for its staged version.
     told = tuple({where: (where, error) for where, error in unread}.values())

@@ -16,10 +16,12 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 # Work waits for the network, and the provider's rate limit allows few mints anyway.
-_SIDE_BY_SIDE: Final = 8
+SIDE_BY_SIDE: Final = 8
 
 
-def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> Iterable[tuple[str, Result | RotatorError]]:
+def side_by_side(
+    jobs: Mapping[str, Callable[[], Result]], *, at_once: int = SIDE_BY_SIDE
+) -> Iterable[tuple[str, Result | RotatorError]]:
     """Runs the jobs in their order, a few at a time; one that fails stops no other. What nobody thought of is an
     error of that job, too: a defect met at one policy must not keep the others from being rotated."""
 
@@ -35,7 +37,7 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> Iterable[tuple[str
     if not jobs:
         return
     with ThreadPoolExecutor(
-        min(_SIDE_BY_SIDE, len(jobs)), thread_name_prefix="rotation", initializer=leave_signals_to_main
+        min(at_once, len(jobs)), thread_name_prefix="rotation", initializer=leave_signals_to_main
     ) as pool:
         futures = [(name, pool.submit(guarded, job)) for name, job in jobs.items()]
         for name, future in futures:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 
+from rotator.secret import Secret
 from tests.acceptance.moments import VERIFIED
-from tests.acceptance.site import PING_AND_SEND, Site, eventually
+from tests.acceptance.site import PING_AND_SEND, Entry, Site, eventually
 from tests.crash.harness import Ended
 
 NUMBER = 20
@@ -94,5 +96,135 @@ def test_a_journal_that_is_away_is_gone_without_only_when_asked(site: Site) -> N
     assert site.simulator.is_alive(entry.first)
     ended = emergency(site, "billing", "--no-journal")
     assert ended.code in (0, 4), ended.errors
+    assert not site.simulator.is_alive(entry.first)
+    assert entry.serves_a_living_token
+
+
+def typed(token: Secret) -> dict[str, object]:
+    return {"call": "tests.leaks.accidents:standard_input", "with": [token.reveal() + "\n"]}
+
+
+def by_token(site: Site, token: Secret, *more: str) -> Ended:
+    argv = ("rotate", "--leaked-stdin", "--emergency", "--reason", "INC-4711", "--yes", "-o", "json", *more)
+    return site.run(*argv, prepare=typed(token))
+
+
+def pair(site: Site) -> Entry:
+    standby, _ = site.simulator.add_project("standby", team=site.team_token)
+    entry = site.add(
+        "pair",
+        verify=PING_AND_SEND,
+        strategy="create-before-revoke",
+        standby={"project": standby},
+        drain={"min": "1h", "quiet": "1h", "max": "1d"},
+    )
+    site.simulator.add_domain(team=site.team_token, projects=[entry.project, standby])
+    return entry
+
+
+def test_a_leaked_token_is_found_and_killed_with_the_journal_lost(site: Site) -> None:
+    """Only its own policy is struck, found by what its store holds; a further time it is dead already."""
+    entries = [site.add(name) for name in ("one", "two", "three")]
+    assert site.rotate().code == 0
+    leaked = entries[1].stored
+    shutil.rmtree(site.folder / "state")
+    ended = by_token(site, leaked)
+    assert ended.code == 0, ended.errors
+    (told,) = ended.rotations
+    assert (told["policy"], told["trigger"], told["old_token_dead"]) == ("two", "emergency", True)
+    assert [entry.mints for entry in entries] == [1, 2, 1]
+    assert not site.simulator.is_alive(leaked)
+    assert entries[1].serves_a_living_token
+    assert leaked.reveal() not in ended.output + ended.errors
+    again = by_token(site, leaked)
+    assert again.code == 0
+    assert "It is dead already" in again.errors
+    assert json.loads(again.output)["report"]["dead_since"] is not None
+    assert entries[1].mints == 2
+
+
+def test_a_dead_token_that_readers_hold_is_replaced(site: Site) -> None:
+    """Somebody revoked it already: nothing is left to kill, and mail is brought back."""
+    entry = site.add()
+    site.simulator.revoke(entry.first)
+    ended = by_token(site, entry.first)
+    assert ended.code == 0, ended.errors
+    assert "Readers still get it" in ended.errors
+    assert entry.serves_a_living_token
+    assert json.loads(ended.output)["report"]["all_dead"] is True
+
+
+def test_a_token_that_rotating_does_not_reach_is_said_to_live(site: Site) -> None:
+    """Made in the dashboard and put into the store: readers get another one, and the report says that it still works."""
+    entry = site.add()
+    made_by_hand = site.simulator.add_token(entry.project)
+    entry.seed(made_by_hand)
+    ended = by_token(site, made_by_hand)
+    assert ended.code == 4, ended.errors
+    report = json.loads(ended.output)["report"]
+    assert report["all_dead"] is False
+    assert "still works" in report["not_done"][0]["why"]
+    assert entry.serves_a_living_token
+    assert entry.stored != made_by_hand
+
+
+def test_replace_first_keeps_readers_alive_through_a_short_drain(site: Site) -> None:
+    """The drain of the policy is an hour, the emergency's a second; one beside it that kills first waits for
+    nothing of that."""
+    two, one = pair(site), site.add("single")
+    ended = emergency(site, "--all", "--drain", "1s")
+    assert ended.code == 0, ended.errors
+    told = {rotation["policy"]: rotation for rotation in ended.rotations}
+    assert told["pair"]["outage_seconds"]["max"] == 0
+    assert told["pair"]["exposure_seconds"]["min"] >= 1
+    assert not site.simulator.is_alive(two.first)
+    assert not site.simulator.is_alive(one.first)
+    assert two.serves_a_living_token
+    assert one.serves_a_living_token
+
+
+def test_an_interrupted_emergency_goes_on_where_it_was(site: Site) -> None:
+    """Ctrl-C in the drain: 130. The same command again joins it and mints nothing anew; the exposure counts from
+    the first report."""
+    two = pair(site)
+    argv = ("rotate", "pair", "--emergency", "--reason", "leaked", "--drain", "4s", "--yes", "-o", "json")
+    child = site.start(*argv)
+    eventually(lambda: "draining" in child.errors)
+    child.signal(signal.SIGINT)
+    stopped = child.wait()
+    assert stopped.code == 130
+    assert site.simulator.is_alive(two.first)
+    served = two.stored
+    ended = site.run(*argv)
+    assert ended.code == 0, ended.errors
+    (told,) = ended.rotations
+    assert told["id"] == stopped.rotations[0]["id"]
+    assert told["exposure_seconds"]["min"] >= 4
+    assert two.stored == served
+    assert not site.simulator.is_alive(two.first)
+
+
+def test_a_person_may_end_the_drain_of_an_emergency(site: Site) -> None:
+    """Interrupted in a long drain, then `--order kill-first`: the outgoing token dies at once, and no other."""
+    two = pair(site)
+    child = site.start("rotate", "pair", "--emergency", "--reason", "leaked", "--drain", "1h", "--yes")
+    eventually(lambda: "draining" in child.errors)
+    child.signal(signal.SIGINT)
+    assert child.wait().code == 130
+    served = two.stored
+    ended = emergency(site, "pair", "--order", "kill-first")
+    assert ended.code == 0, ended.errors
+    assert two.stored == served
+    assert two.serves_a_living_token
+    assert not site.simulator.is_alive(two.first)
+
+
+def test_an_audit_log_that_takes_no_line_stops_no_emergency(site: Site) -> None:
+    """Its lines go to standard error, and somebody must keep them: exit 4."""
+    entry = site.add()
+    site.environment["ROTATOR_AUDIT_LOG"] = str(site.folder)
+    ended = emergency(site, "billing")
+    assert ended.code == 4, ended.errors
+    assert "audit-event:" in ended.errors
     assert not site.simulator.is_alive(entry.first)
     assert entry.serves_a_living_token

@@ -145,12 +145,12 @@ def test_the_bridge_is_known_by_its_own_secret(
         assert look_for(bench.first, bench).slot is Slot.OUTGOING
 
 
-def test_a_staged_token_is_found(bench: Bench) -> None:
-    """No reader has it, and no journal knows it: a crash left it there."""
+def test_a_forgotten_staged_token_is_found(bench: Bench) -> None:
+    """No reader has it and no open rotation knows it: the policy's next mint kills it."""
     place = bench.wiring.destination(bench.policy.authoritative)
     place.stage(bench.other_token, rotation="r", base=place.read())
     found = look_for(bench.other_token, bench)
-    assert (found.slot, found.stored, found.alive) == (Slot.STAGED, False, True)
+    assert (found.slot, found.stored, found.alive) == (Slot.ACTIVE, False, True)
     assert "staged" in found.shown_by
 
 

@@ -165,6 +165,11 @@ class Drain:
     on_max: str = "hold"
 
 
+def as_written(snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy's snapshot without where it stood: what a person wrote, so that two can be compared."""
+    return {key: value for key, value in snapshot.items() if key not in ("file", "line")}
+
+
 @dataclass(frozen=True)
 class Policy:
     """One policy. Everything checked; nothing here is read from the file again."""

@@ -16,7 +16,7 @@ class CountedAudit:
         self._audit = audit
         self._failed = failed
 
-    def record(self, event: AuditEvent, at: datetime | None = None) -> None:
+    def record(self, event: AuditEvent, *, at: datetime | None = None) -> None:
         try:
             self._audit.record(event, at=at)
         except AuditUnavailable:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rotator.cli import ask, words
+from rotator import words
+from rotator.cli import ask
 from rotator.cli.output import clean, say, scrubbed
 from rotator.cli.session import Session
 

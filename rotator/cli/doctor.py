@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rotator.cli import pick, words
+from rotator import words
+from rotator.cli import pick
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput, RotatorError

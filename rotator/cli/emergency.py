@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from rotator.cli import ask, pick, signals, words
+from rotator import words
+from rotator.cli import ask, pick, signals
 from rotator.cli.output import say, say_drawn, say_error
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput, JournalUnavailable, RotatorError, combine_exit_codes, sentences

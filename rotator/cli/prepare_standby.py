@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rotator.cli import ask, pick, signals, words
+from rotator import words
+from rotator.cli import ask, pick, signals
 from rotator.cli.output import emit, emit_json, say, say_error
 from rotator.cli.session import Session, say_unwritten
 from rotator.errors import Interrupted, InvalidInput

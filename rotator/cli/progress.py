@@ -55,6 +55,12 @@ def watching(expected: Mapping[str, datetime] = MappingProxyType({})) -> Iterato
         yield live
 
 
+def tell(text: str) -> None:
+    """A line on standard error, from a signal handler too."""
+    # Not through the stream: its lock may be held by what the signal interrupted.
+    os.write(2, f"{text}\n".encode())
+
+
 class Lines:
     """`policy: text`, a line at a time: for logs, pipes and simple terminals. What was said is not said again."""
 
@@ -70,8 +76,7 @@ class Lines:
         say(f"{progress.policy}: {progress.text}{f' (ends about {ends:%H:%M:%S} UTC)' if ends else ''}")
 
     def tell(self, text: str) -> None:
-        # Not through the stream: its lock may be held by what the signal interrupted.
-        os.write(2, f"{text}\n".encode())
+        tell(text)
 
     def ended(self, policy: str, state: str, text: str) -> None:
         say(f"{policy}: {state}: {text}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from rotator.cli import ask, pick, signals, words
+from rotator import words
+from rotator.cli import ask, pick, signals
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput

@@ -10,7 +10,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from rotator.cli import signals
-from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput
 
@@ -42,7 +41,7 @@ def serve(session: Session) -> int:
             then="Nothing was started",
             remedy="Set ROTATOR_API_TOKEN_FILE, or listen on 127.0.0.1",
         )
-    from rotator.cli.progress import LogLines  # noqa: PLC0415
+    from rotator.cli.progress import LogLines, tell  # noqa: PLC0415
     from rotator.daemon.board import DaemonBoard  # noqa: PLC0415
     from rotator.daemon.loop import Daemon  # noqa: PLC0415  # only the daemon loads a scheduler
     from rotator.daemon.reload import PolicyFiles  # noqa: PLC0415
@@ -64,6 +63,7 @@ def serve(session: Session) -> int:
         next_after,
         session.stop,
         lease=settings.lease,
+        rotate_limit=settings.rotate_limit,
         ended=metrics.rotation_ended,
         loaded=metrics.policies_loaded,
     )
@@ -71,7 +71,7 @@ def serve(session: Session) -> int:
     app = make_app(board, metrics, token, open_to_network=not settings.listen.loopback, clock=wiring.clock)
     server = HttpServer(app, settings.listen)
     ticker = Ticker(daemon.tick)
-    with signals.stopping(session.stop, _tell), _reloading(daemon):
+    with signals.stopping(session.stop, tell), _reloading(daemon):
         server.start()
         ticker.start()
         try:
@@ -92,10 +92,6 @@ def serve(session: Session) -> int:
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")
     return 128 + session.stop.signal_number
-
-
-def _tell(text: str) -> None:
-    say(text)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rotator.cli import words
+from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.model import Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
-from rotator.cli import tables, words
+from rotator import words
+from rotator.cli import tables
 from rotator.cli.render import Column, card, table
 from rotator.model import DestinationState, Order, Rotation, Slot, State
 

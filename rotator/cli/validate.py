@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import words
+from rotator import words
 from rotator.cli.output import clean, say
 from rotator.cli.session import Session
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from rotator.model import Policy, Rotation, State, Trigger
+from rotator.model import Policy, Rotation, State, Trigger, as_written
 
 FIRST: Final = timedelta(minutes=1)
 LONGEST: Final = timedelta(hours=1)
@@ -23,7 +23,9 @@ def ready_again(policy: Policy, newest_first: Iterable[Rotation]) -> datetime | 
     """
     failures: list[Rotation] = []
     for rotation in newest_first:
-        if rotation.trigger is not Trigger.SCHEDULE or rotation.snapshot != policy.snapshot:
+        if rotation.trigger is not Trigger.SCHEDULE or as_written(rotation.snapshot) != as_written(
+            policy.snapshot
+        ):
             break
         if rotation.state not in (State.FAILED, State.REFUSED, State.NEEDS_ATTENTION):
             break

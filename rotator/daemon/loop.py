@@ -4,19 +4,21 @@ Invariants:
 - a policy has at most one job at a time, whatever kind it is;
 - when a policy is due is computed from the provider's metadata by `operations.rotate.look`, never remembered: what
   is kept in memory is only when to look next, so a restart or a missed tick changes nothing but that moment;
-- a look is read by few threads and mints are waited for by others, so that a long queue at the rate limit delays
-  no drain and no look.
+- looks, rotations that are due, and those that are open have threads of their own, so that a long queue at the
+  rate limit delays no look, no drain, and no rescue of readers that hold a dead token.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import zlib
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from rotator.clock import rfc3339
 from rotator.daemon.backoff import LOOKED_BACK, ready_again
 from rotator.daemon.reload import PolicyFiles
 from rotator.daemon.workers import Workers
@@ -25,10 +27,12 @@ from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
 from rotator.engine.resting import claim_of
 from rotator.engine.runner import Runner
+from rotator.engine.states import past_no_return
 from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, RotatorError
 from rotator.interrupt import Stop
-from rotator.model import Decision, Policy, Rotation, State
+from rotator.model import Decision, Policy, Rotation, State, as_written
 from rotator.operations import rotate as operation
+from rotator.operations.forecast import MintTimes
 from rotator.operations.outcome import Outcome
 from rotator.operations.rotate import Look
 from rotator.policies.schedule import NextCron
@@ -36,6 +40,7 @@ from rotator.policies.schedule import NextCron
 log = logging.getLogger(__name__)
 
 MINTERS: Final = 8
+RESUMERS: Final = 8
 LOOKERS: Final = 4
 LOOKS_A_MINUTE: Final = 60
 """Looks that all policies together cost at most; each is one to three of the 300 reads a minute."""
@@ -65,6 +70,7 @@ class Daemon:
         stop: Stop,
         *,
         lease: float,
+        rotate_limit: int,
         ended: Callable[[Rotation], None] = lambda _: None,
         loaded: Callable[[bool], None] = lambda _: None,
         workers: Callable[[int, str], Workers] = Workers,
@@ -76,12 +82,14 @@ class Daemon:
         self._next_cron = next_cron
         self._stop = stop
         self._lease = lease
+        self._rotate_limit = rotate_limit
         self._looks_a_minute = looks_a_minute
         self._ended = ended
         """Told of every rotation that a job of ours brought to rest."""
         self._loaded = loaded
         """Told whether the policy files could be read, when they were."""
         self._minters = workers(MINTERS, "mint")
+        self._resumers = workers(RESUMERS, "resume")
         self._lookers = workers(LOOKERS, "look")
         self._lock = threading.Lock()
         self._busy: set[str] = set()
@@ -91,6 +99,7 @@ class Daemon:
         self._reload_asked = threading.Event()
         self._reload_at = 0.0
         self._orphans_at = 0.0
+        self._queue_said_at = -math.inf
         self._journal_away = False
         self._noted: dict[str, str] = {}
 
@@ -98,11 +107,6 @@ class Daemon:
     def policies(self) -> tuple[Policy, ...]:
         """The last good set."""
         return self._files.policies
-
-    @property
-    def problem(self) -> str:
-        """What is wrong with the policy files now; empty when they are what is in use."""
-        return self._files.problem.happened if self._files.problem is not None else ""
 
     def ask_to_reload(self) -> None:
         """Reads the policy files at the next tick (SIGHUP). May be called from a signal handler."""
@@ -117,10 +121,11 @@ class Daemon:
     def stop(self, seconds: float) -> bool:
         """Takes no further work and returns when what is at work has come to rest, or after so many seconds:
         whether it has. May be called again. `Stop` was requested before."""
-        began = self._ports.clock.boot()
-        looked = self._lookers.stop(seconds)
-        left = max(0.0, seconds - (self._ports.clock.boot() - began))
-        return self._minters.stop(left) and looked
+        give_up_at = self._ports.clock.boot() + seconds
+        rested = True
+        for workers in (self._lookers, self._minters, self._resumers):
+            rested &= workers.stop(max(0.0, give_up_at - self._ports.clock.boot()))
+        return rested
 
     # one tick
 
@@ -156,7 +161,11 @@ class Daemon:
             log.error("the former policies stay in use: %s", self._files.problem)
             return
         after = {policy.name: policy for policy in self.policies}
-        changed = [name for name, policy in after.items() if before.get(name) != policy]
+        changed = [
+            name
+            for name, policy in after.items()
+            if name not in before or as_written(before[name].snapshot) != as_written(policy.snapshot)
+        ]
         gone = before.keys() - after.keys()
         log.info(
             "policies read again: %d, of which %d are new or changed; %d gone",
@@ -184,12 +193,15 @@ class Daemon:
                 if policy.name in self._busy or self._next.get(policy.name, 0.0) > now:
                     continue
             mine = [one for one in unfinished.get(policy.name, ()) if one.project in policy.projects]
+            if policy.name in held and not any(past_no_return(one) for one in mine):
+                continue
             if mine:
                 self._submit(
-                    self._minters, (claim_of(mine[0]).rank, 0.0), policy, partial(self._go_on, policy, mine)
+                    self._resumers, (claim_of(mine[0]).rank, 0.0), policy, partial(self._go_on, policy, mine)
                 )
-            elif policy.name not in held:
+            else:
                 self._submit(self._lookers, (0.0, now), policy, partial(self._look, policy))
+        self._say_how_long()
 
     def _submit(
         self, workers: Workers, key: tuple[float, float], policy: Policy, job: Callable[[], object]
@@ -248,8 +260,8 @@ class Daemon:
     def _look(self, policy: Policy) -> object:
         """Finds out whether it is due, and hands it on to be rotated if it is."""
         seen = operation.look(self._ports, policy, self._next_cron, self._stop)
-        self._tell(policy, seen.outcome)
         if seen.due is not None:
+            self._tell(policy, seen.outcome)
             ready = ready_again(policy, self._ports.journal.rotations(policy.name, limit=LOOKED_BACK))
             wait = (ready - self._ports.clock.now()).total_seconds() if ready is not None else 0.0
             if wait > 0 and not seen.dead:
@@ -263,9 +275,9 @@ class Daemon:
                 policy,
                 partial(self._act, policy, seen),
             )
-            self._say_how_long()
             return HANDED_ON
-        self._tell(policy, operation.act(self._runner, self._ports, seen, self._next_cron))
+        acted = operation.act(self._runner, self._ports, seen, self._next_cron)
+        self._tell(policy, seen.outcome, acted)
         with self._lock:
             self._tries.pop(policy.name, None)
         self._later(policy.name, self._until(policy, seen.decision))
@@ -309,14 +321,14 @@ class Daemon:
             self._note(name, str(error))
             self._later(name, self._pause(name))
 
-    def _tell(self, policy: Policy, outcome: Outcome) -> None:
-        for note in outcome.notes:
-            self._note(policy.name, note)
-        for name, error in outcome.errors:
-            self._note(name, str(error))
-        for synced in outcome.synced:
+    def _tell(self, policy: Policy, *outcomes: Outcome) -> None:
+        """What one job did. That all is well is not said, and lets the next trouble be said again."""
+        troubles = [note for one in outcomes for note in one.notes]
+        troubles += [str(error) for one in outcomes for _, error in one.errors]
+        self._note(policy.name, " ".join(troubles))
+        for synced in (synced for one in outcomes for synced in one.synced):
             log.info("%s: %s", policy.name, synced.message)
-        for rotation in outcome.rotations:
+        for rotation in (rotation for one in outcomes for rotation in one.rotations):
             drains = rotation.state is State.DRAINING
             level = logging.INFO if rotation.exit_code == 0 else logging.WARNING
             text = f"{rotation.state}: {rotation.message}"
@@ -337,9 +349,16 @@ class Daemon:
         self._noted[about] = text
 
     def _say_how_long(self) -> None:
-        waiting = self._minters.waiting
-        seconds = self._ports.limiter.peek("rotate")
-        if waiting and seconds > SOONEST / 2:
-            self._note(
-                "queue", f"{waiting} rotations wait for the rate limit; the next may start in {seconds:.0f} s"
+        """How many wait, and when the last of them may start; once a minute while that is a while off."""
+        now, boot, waiting = self._ports.clock.now(), self._ports.clock.boot(), self._minters.waiting
+        if not waiting or boot < self._queue_said_at + SOONEST:
+            return
+        times = MintTimes(self._ports.journal, self._rotate_limit, now)
+        last = [times.next(now) for _ in range(waiting)][-1]
+        if (last - now).total_seconds() > SOONEST:
+            self._queue_said_at = boot
+            log.info(
+                "%d rotations wait for the rate limit; the last of them may start at %s",
+                waiting,
+                rfc3339(last),
             )

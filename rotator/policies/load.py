@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from rotator.errors import InvalidPolicies, Problem
-from rotator.model import DestinationSpec, Policy
+from rotator.model import DestinationSpec, Policy, as_written
 from rotator.policies import across, build
 from rotator.policies.document import Document, parse
 from rotator.policies.files import read_all
@@ -22,9 +22,6 @@ from rotator.policies.schema.places import Destination
 
 _DESTINATION: Final[TypeAdapter[Destination]] = TypeAdapter(Destination)
 _SHORT_DRAIN: Final = parse_duration("1h")
-
-# Keys of a snapshot that are not part of the written format.
-_PROVENANCE: Final = ("file", "line")
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def from_snapshot(snapshot: Mapping[str, Any]) -> Policy:
     Looks at nothing but the snapshot. Raises InvalidPolicies if another version of rotator wrote it
     and this one does not understand it.
     """
-    written = {key: value for key, value in snapshot.items() if key not in _PROVENANCE}
+    written = as_written(snapshot)
     file, line = str(snapshot.get("file", "")), int(snapshot.get("line", 0))
     document = Document(file or "a rotation's snapshot", {"policies": [written]}, {(): line})
     wire = _validate(document, None)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rotator.cli import tables, words
+from rotator import words
+from rotator.cli import tables
 from rotator.cli.render import Column, table
 from rotator.model import (
     Attention,

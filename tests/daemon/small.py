@@ -14,6 +14,7 @@ from rotator.clock import rfc3339
 from rotator.daemon.loop import Daemon
 from rotator.daemon.workers import Workers
 from rotator.destinations.base import Content, Reading
+from rotator.errors import RotatorError
 from rotator.interrupt import Stop
 from rotator.journal.sqlite import SqliteJournal
 from rotator.model import (
@@ -85,6 +86,8 @@ class Town:
         self.mints: list[tuple[str, datetime]] = []
         self.failures: dict[str, State] = {}
         self.looks = 0
+        self.resumed: list[str] = []
+        self.away: RotatorError | None = None
         self.ended: list[Rotation] = []
         self.stop = Stop()
         self.files = Files(policies)
@@ -113,12 +116,14 @@ class Town:
             lease=15.0,
             ended=self.ended.append,
             workers=Inline,
-            **options,
+            **{"rotate_limit": 30, **options},
         )
         return self.daemon
 
     def facts(self, project: str) -> ProjectFacts:
         self.looks += 1
+        if self.away is not None:
+            raise self.away
         return ProjectFacts(
             project, project, False, "live", None, rfc3339(self.generated[project]), None, None
         )
@@ -151,6 +156,13 @@ class Town:
         )
         self.save(rotation)
         return [rotation]
+
+    def resume(self, rotation: Rotation) -> Rotation:
+        """The small runner: whatever is open ends."""
+        self.resumed.append(rotation.id)
+        ended = replace(rotation, step="", state=State.COMPLETED, finished_at=self.clock.now())
+        self.save(ended)
+        return ended
 
     def save(self, rotation: Rotation) -> None:
         from rotator.journal.holder import this_process  # noqa: PLC0415

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rotator.daemon.backoff import FIRST, LONGEST
-from rotator.errors import JournalUnavailable
+from rotator.errors import JournalUnavailable, Unreachable
 from rotator.journal.base import Hold
 from rotator.model import Rotation, Schedule, State, Trigger
 from rotator.policies.cron import next_after
@@ -233,3 +233,93 @@ def test_every_rotation_that_ended_is_told(clock: FakeClock) -> None:
     town.daemon.tick()
     town.pass_time(50 * HOUR)
     assert [one.id for one in town.ended] == ["r-1", "r-2"]
+
+
+def opened(town: Town, name: str, state: State = State.DRAINING) -> Rotation:
+    """An open rotation of a policy, as another process left it."""
+    one = next(policy for policy in town.files.policies if policy.name == name)
+    rotation = Rotation(
+        id=f"open-{name}",
+        policy=name,
+        project=one.project,
+        strategy=one.strategy,
+        trigger=Trigger.MANUAL,
+        state=state,
+        started_at=town.clock.now(),
+        snapshot=one.snapshot,
+        actor="test",
+        step="preflight",
+    )
+    town.save(rotation)
+    return rotation
+
+
+def test_what_is_open_does_not_wait_behind_the_queue_of_what_is_due(clock: FakeClock) -> None:
+    """While rotations that are due wait for the rate limit, an open one goes on."""
+    town = Town(clock, tuple(policy(f"p{n}", EVERY_DAY) for n in range(12)))
+    for number in range(11):
+        town.generated[f"project-p{number}"] -= timedelta(days=3)
+    minters: Any = town.daemon._minters
+    minters.held_back = True
+    town.daemon.tick()
+    assert len(minters.waiting_jobs) == 11
+    opened(town, "p11")
+    town.daemon.wake("p11")
+    town.daemon.tick()
+    assert town.resumed == ["open-p11"]
+
+
+def test_an_open_rotation_is_left_alone_while_held_and_taken_up_at_once_when_released(
+    clock: FakeClock,
+) -> None:
+    """Nothing was changed yet, so the hold counts; its end is noticed by the next tick, however long it lasted."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    opened(town, "a", State.RUNNING)
+    town.journal.hold(Hold("a", clock.now(), "ana@desk", ""))
+    town.pass_time(3 * HOUR)
+    assert town.resumed == []
+    town.journal.release_hold("a")
+    town.pass_time(1, step=1)
+    assert town.resumed == ["open-a"]
+
+
+def test_a_trouble_is_said_once_and_again_when_it_comes_back(clock: FakeClock, caplog: Any) -> None:
+    """While it lasts it is one line; after it was over it is news again."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    for _ in range(2):
+        town.away = Unreachable("The provider is away")
+        town.pass_time(2 * HOUR)
+        town.away = None
+        town.pass_time(2 * HOUR)
+    assert caplog.text.count("The provider is away") == 2
+
+
+def test_a_policy_that_only_moved_in_its_file_keeps_its_back_off(clock: FakeClock) -> None:
+    """Lines above it were added: nobody has mended anything."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    town.failures["a"] = State.FAILED
+    town.daemon.tick()
+    town.pass_time(30 * HOUR)
+    tried = len(town.journal.rotations())
+    (one,) = town.files.policies
+    town.files.written = (replace(one, line=40, snapshot={**one.snapshot, "line": 40}),)
+    town.pass_time(120)
+    assert len(town.journal.rotations()) == tried
+
+
+def test_a_long_queue_says_when_it_may_end(clock: FakeClock, caplog: Any) -> None:
+    """Ten are due at three mints a minute: how many wait and when the last may start, once and not ten times."""
+    town = Town(clock, tuple(policy(f"p{n}", EVERY_DAY) for n in range(10)), rotate_limit=3)
+    for number in range(10):
+        town.generated[f"project-p{number}"] -= timedelta(days=3)
+    for _ in range(3):
+        assert town.journal.take_slot("rotate", limit=3, window=60) == 0
+    minters: Any = town.daemon._minters
+    minters.held_back = True
+    with caplog.at_level(logging.INFO):
+        town.daemon.tick()
+        town.pass_time(30, step=1)
+    said = [line for line in caplog.messages if "wait for the rate limit" in line]
+    assert said == [
+        "10 rotations wait for the rate limit; the last of them may start at 2026-10-24T12:04:00.000Z"
+    ]

@@ -180,6 +180,7 @@ def announce(context: Context, intent: Intent, *, then: str = "publish") -> None
     try:
         for _ in range(_QUICK_ENOUGH):
             context.save(intent=intent, mints=former.mints + 1)
+            context.limiter.sending("rotate", claim_of(context.rotation))
             context.ledger.fence()
             now = context.instant()
             if intent.sent.seconds_until(now) <= context.timings.settle / 2:

@@ -13,6 +13,7 @@ from rotator.engine.mint import take_slot
 from rotator.engine.preflight import await_room
 from rotator.engine.promote import outgoing_token
 from rotator.engine.recovery import await_deadline
+from rotator.engine.resting import claim_of
 from rotator.engine.sides import served_of
 from rotator.engine.states import DRAIN
 from rotator.errors import (
@@ -158,6 +159,7 @@ def _call(context: Context, project: str) -> None:
     context.stop.check()
     context.audit("retire.token.intent", of=project, generated_at_before=intent.generated_at_before)
     context.save(retiring=intent, retired=False)
+    context.limiter.sending("rotate", claim_of(context.rotation))
     context.ledger.fence()
     context.say("retiring")
     try:

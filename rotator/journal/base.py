@@ -220,6 +220,11 @@ class Journal(Anchor, Protocol):
         """
         ...
 
+    def date_slot(self, kind: str, claim: Claim) -> None:
+        """The latest slot that this claimant took counts from now: its call is about to be sent. Harmless where
+        it has left the window already."""
+        ...
+
     def postpone_slots(self, kind: str, seconds: float) -> None:
         """Nobody takes a slot of this kind for so long: the provider said so."""
         ...

@@ -93,4 +93,6 @@ MIGRATIONS: Final = (
             )""",
         ),
     ),
+    # Whose slot it is, so that it can be dated anew when the call is sent.
+    Migration(3, ("ALTER TABLE slots ADD COLUMN claimant TEXT",)),
 )

@@ -66,11 +66,21 @@ class Slots:
             taken = take and seconds <= 0
             if taken:
                 database.execute(
-                    "INSERT INTO slots (kind, wall, boot, boot_id) VALUES (?, ?, ?, ?)", (kind, *astuple(now))
+                    "INSERT INTO slots (kind, wall, boot, boot_id, claimant) VALUES (?, ?, ?, ?, ?)",
+                    (kind, *astuple(now), claim.by if claim is not None else None),
                 )
             if claim is not None:
                 _note_claim(database, kind, claim, None if taken else now)
             return seconds
+
+    def date(self, kind: str, claim: Claim) -> None:
+        with self._database.write() as database:
+            self._database.lock(database, f"slots {kind}")
+            database.execute(
+                "UPDATE slots SET wall = ?, boot = ?, boot_id = ? WHERE number ="
+                " (SELECT max(number) FROM slots WHERE kind = ? AND claimant = ?)",
+                (*astuple(self._now(database)), kind, claim.by),
+            )
 
     def postpone(self, kind: str, seconds: float) -> None:
         with self._database.write() as database:

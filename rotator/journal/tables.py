@@ -239,6 +239,9 @@ class TableJournal:
     ) -> float:
         return self._slots.take(kind, limit=limit, window=window, take=take, claim=claim)
 
+    def date_slot(self, kind: str, claim: Claim) -> None:
+        self._slots.date(kind, claim)
+
     def postpone_slots(self, kind: str, seconds: float) -> None:
         self._slots.postpone(kind, seconds)
 

@@ -260,6 +260,11 @@ class Limiter(Protocol):
         """As `take`, without taking; a claim counts all the same."""
         ...
 
+    def sending(self, kind: str, claim: Claim) -> None:
+        """The call that a slot was taken for is about to be sent: the slot counts from now, as it will where the
+        provider counts. Work done since it was taken would else let a later call come too early."""
+        ...
+
     def observe(
         self, kind: str, *, remaining: int | None, resets_in: float | None, retry_after: float | None
     ) -> None:

@@ -30,6 +30,8 @@ class SharedSlots(Protocol):
         self, kind: str, *, limit: int, window: float, take: bool = True, claim: Claim | None = None
     ) -> float: ...
 
+    def date_slot(self, kind: str, claim: Claim) -> None: ...
+
     def postpone_slots(self, kind: str, seconds: float) -> None: ...
 
 
@@ -66,6 +68,12 @@ class RateLimits:
     def peek(self, kind: str, claim: Claim | None = None) -> float:
         """As the port says. Raises JournalUnavailable for "rotate"."""
         return self._ask(kind, take=False, claim=claim)
+
+    def sending(self, kind: str, claim: Claim) -> None:
+        """As the port says; slots of this process alone are taken right before their call. Raises
+        JournalUnavailable for "rotate"."""
+        if kind == ROTATE:
+            self._journal.date_slot(kind, claim)
 
     def observe(
         self, kind: str, *, remaining: int | None, resets_in: float | None, retry_after: float | None
@@ -127,6 +135,9 @@ class _Window:
 
     def __init__(self, limit: int, window: float) -> None:
         self._limit = limit
+        self._reserve = limit // 10
+        """Of what the provider has left, so many are not asked for: other clients of the team token, and calls of
+        ours that are under way, take from it too."""
         self._window = window
         self._taken: deque[float] = deque()
         self._left: int | None = None
@@ -143,7 +154,7 @@ class _Window:
         if len(self._taken) >= self._limit:
             # Of a full window the oldest slot falls out first.
             waits.append(self._taken[0] + self._window - now)
-        if self._left is not None and self._left <= 0:
+        if self._left is not None and self._left <= self._reserve:
             waits.append(self._resets - now)
         return max(waits)
 

@@ -229,3 +229,19 @@ def test_no_token_is_in_journal_or_audit(bench: Bench) -> None:
     for path in bench.settings.audit_log.parent.iterdir():
         content = path.read_bytes()
         assert all(token.reveal().encode() not in content for token in tokens), path
+
+
+def test_the_rate_limit_counts_from_the_call(bench: Bench) -> None:
+    """What is read between taking the slot and the call takes seconds: the next mint waits a whole window from the
+    call, as the provider counts it."""
+    real = bench.wiring.provider.project
+
+    def slow(project: str) -> object:
+        bench.clock.advance(4)
+        return real(project)
+
+    bench.wiring.provider.project = slow  # type: ignore[method-assign, assignment]
+    assert bench.rotate().state is State.COMPLETED
+    since = bench.clock.boot() - bench.simulator.mints(bench.project)[-1].at.boot
+    wait = bench.wiring.journal.take_slot("rotate", limit=1, window=60, take=False)
+    assert wait == pytest.approx(60 - since, abs=0.01)

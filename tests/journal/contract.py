@@ -474,6 +474,28 @@ class JournalContract:
 
         assert journal.take_slot("rotate", limit=1, window=self.WINDOW, claim=Claim(2, "c")) == 0.0
 
+    def test_a_slot_counts_from_when_its_call_is_sent(self, journal, make_journal, elapse):
+        """Taken, then dated anew seconds later: the next one waits a whole window from there, whoever asks. The
+        slots of others keep their dates."""
+        mine, other = Claim(2, "mine"), make_journal()
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=mine) == 0.0
+        assert journal.take_slot("rotate", limit=2, window=self.WINDOW, claim=Claim(2, "theirs")) == 0.0
+        elapse(10)
+
+        journal.date_slot("rotate", mine)
+
+        wait = other.take_slot("rotate", limit=2, window=self.WINDOW)
+        assert wait == pytest.approx(self.WINDOW - 10, abs=0.5)
+        elapse(wait)
+        assert other.take_slot("rotate", limit=2, window=self.WINDOW) == 0.0
+        assert other.take_slot("rotate", limit=2, window=self.WINDOW) == pytest.approx(10, abs=0.5)
+
+    def test_dating_a_slot_that_is_gone_changes_nothing(self, journal, elapse):
+        """One that has left the window, or was never taken, comes not to life."""
+        journal.date_slot("rotate", Claim(2, "nobody"))
+
+        assert journal.take_slot("rotate", limit=1, window=self.WINDOW) == 0.0
+
     def test_kinds_of_slots_are_apart(self, journal):
         """A full kind leaves the others alone."""
         journal.take_slot("rotate", limit=1, window=self.WINDOW)

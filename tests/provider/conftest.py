@@ -28,6 +28,9 @@ class RecordingLimiter:
         self.taken.append(kind)
         return 0.0
 
+    def sending(self, kind: str, claim) -> None:
+        """Slots here have no dates."""
+
     def peek(self, kind: str, claim=None) -> float:
         return self.delays[0] if self.delays else 0.0
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from rotator.errors import JournalUnavailable
+from rotator.model import Claim
 from rotator.provider.limits import RateLimits
 from tests.conftest import FakeClock
 
@@ -18,6 +19,7 @@ class SharedJournal:
         self._clock = clock
         self.taken: list[tuple[str, float]] = []
         self.postponed: list[tuple[str, float]] = []
+        self.dated: list[tuple[str, str]] = []
         self.broken = False
 
     def take_slot(self, kind: str, *, limit: int, window: float, take: bool = True, claim=None) -> float:
@@ -29,6 +31,10 @@ class SharedJournal:
         if take:
             self.taken.append((kind, now))
         return 0.0
+
+    def date_slot(self, kind: str, claim) -> None:
+        self._check()
+        self.dated.append((kind, claim.by))
 
     def postpone_slots(self, kind: str, seconds: float) -> None:
         self._check()
@@ -215,3 +221,23 @@ def test_broken_journal(limits, journal, caplog):
     journal.broken = False
     assert limits.take("rotate") == 0
     assert journal.postponed == [("rotate", 30)]
+
+
+def test_a_tenth_of_what_the_provider_has_left_is_not_asked_for(journal, clock):
+    """Others with the same team token, and calls under way, take from it too: we stop before it is used up."""
+    limits = RateLimits(journal, clock, read_limit=100)
+    observe(limits, "read", remaining=12, resets_in=30)
+    assert limits.take("read") == limits.take("read") == 0.0
+    assert limits.take("read") == 30
+    clock.advance(30)
+    assert limits.take("read") == 0.0
+
+
+def test_a_shared_slot_is_dated_when_its_call_is_sent(journal, limits):
+    """The journal learns whose it is; slots of this process alone need no second date."""
+    limits.sending("rotate", Claim(2, "mine"))
+    limits.sending("read", Claim(2, "mine"))
+    assert journal.dated == [("rotate", "mine")]
+    journal.broken = True
+    with pytest.raises(JournalUnavailable):
+        limits.sending("rotate", Claim(2, "mine"))

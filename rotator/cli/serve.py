@@ -33,7 +33,9 @@ def serve(session: Session) -> int:
     """
     wiring = session.wiring("team_token")
     settings = wiring.settings
-    token = settings.api_token.get() if settings.api_token.configured else None
+    token = settings.api_token.get if settings.api_token.configured else None
+    if token is not None:
+        token()  # what is wrong with it is told before anything is started
     if token is None and not settings.listen.loopback:
         raise InvalidInput(
             f"ROTATOR_LISTEN is {settings.listen.host}, which other machines can reach, and there is no "

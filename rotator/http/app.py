@@ -43,7 +43,7 @@ _METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 def make_app(
     board: Board,
     metrics: Metrics,
-    api_token: Secret | None,
+    api_token: Callable[[], Secret] | None,
     *,
     open_to_network: bool,
     clock: Clock | None = None,

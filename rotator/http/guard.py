@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import logging
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from rotator.clock import Clock
+from rotator.errors import InvalidInput
 from rotator.http.answers import Problem, retry_after
 from rotator.http.throttle import ByAddress, Throttle
 from rotator.secret import Secret
 from rotator.urls import is_loopback
+
+log = logging.getLogger(__name__)
 
 HEADER_BYTES: Final = 16 * 1024
 _FAILURES_A_MINUTE: Final = 10
@@ -26,9 +31,12 @@ _BASIC: Final = 'Basic realm="rotator", charset="UTF-8"'
 class Guard:
     """Refuses, by raising Problem, what a caller may not do."""
 
-    def __init__(self, api_token: Secret | None, clock: Clock, *, open_to_network: bool) -> None:
-        # An empty token is none: it would let in whoever sends nothing.
-        self._token = api_token.reveal().encode("utf-8", "surrogatepass") if api_token else None
+    def __init__(
+        self, api_token: Callable[[], Secret] | None, clock: Clock, *, open_to_network: bool
+    ) -> None:
+        self._read = api_token
+        """Asked for each request that needs the token, so that another one may be put into its file."""
+        self._token: bytes | None = None
         self._open = open_to_network
         self._failures = ByAddress(clock, _FAILURES_A_MINUTE, 60)
         self._posts = Throttle(clock, _POSTS_A_MINUTE, 60)
@@ -98,8 +106,21 @@ class Guard:
                 "Send it from a program, not from a page",
             )
 
+    def _expected(self) -> bytes | None:
+        """The token as it is now; the last good one while its file cannot be read."""
+        if self._read is not None:
+            try:
+                token = self._read()
+            except InvalidInput as error:
+                log.warning("the former API token stays in use: %s", error)
+            else:
+                # An empty token is none: it would let in whoever sends nothing.
+                self._token = token.reveal().encode("utf-8", "surrogatepass") if token else None
+        return self._token
+
     def _authenticate(self, request: Request, *, basic: bool, offer_basic: bool) -> None:
-        if self._token is None:
+        expected = self._expected()
+        if expected is None:
             raise Problem(
                 403,
                 "no-token",
@@ -119,7 +140,7 @@ class Guard:
                 retry_after(wait),
             )
         presented = _presented(request, basic=basic)
-        if presented is not None and hmac.compare_digest(presented, self._token):
+        if presented is not None and hmac.compare_digest(presented, expected):
             return
         # Asking without any token is how a browser begins, and guesses nothing.
         if presented is not None:

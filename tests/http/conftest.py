@@ -110,7 +110,8 @@ def serve(board, metrics, clock) -> Callable[..., HttpServer]:
     running: list[HttpServer] = []
 
     def start(token: Secret | None = None, *, open_to_network: bool = False) -> HttpServer:
-        app = make_app(board, metrics, token, open_to_network=open_to_network, clock=clock)
+        read = (lambda: token) if token is not None else None
+        app = make_app(board, metrics, read, open_to_network=open_to_network, clock=clock)
         server = HttpServer(app, Listen("127.0.0.1", 0))
         server.start()
         running.append(server)

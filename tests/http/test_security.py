@@ -6,11 +6,16 @@ import base64
 import hmac
 import logging
 
+import httpx
 import pytest
 
+from rotator.credentials import CredentialSource
+from rotator.http.app import make_app
 from rotator.http.body import BODY_LIMIT
+from rotator.http.server import HttpServer
 from rotator.http.throttle import ByAddress
 from rotator.secret import Secret, _scrubber
+from rotator.settings_values import Listen
 from tests.http.conftest import BEARER, ROTATE, TOKEN, client_of, raw
 from tests.leaks.search import leaks
 
@@ -336,3 +341,30 @@ def test_token_is_nowhere(client, outside, board, caplog):
     places["log"] = "\n".join([*ours, scrub(caplog.text)]).encode()
     assert leaks([TOKEN, pasted], places) == []
     assert board.requests[-1][1] == "leaked [secret] [secret]"
+
+
+def test_another_token_in_its_file_counts_at_once(board, metrics, clock, tmp_path):
+    """Replaced under a running daemon: the new one is accepted, the former refused; an unreadable file changes
+    nothing."""
+    place = tmp_path / "token"
+    place.write_text("the-first-token-of-this-test", encoding="utf-8")
+    source = CredentialSource("ROTATOR_API_TOKEN", file=place)
+    server = HttpServer(
+        make_app(board, metrics, source.get, open_to_network=True, clock=clock), Listen("127.0.0.1", 0)
+    )
+    server.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{server.address.port}", trust_env=False) as client:
+
+            def status(token: str) -> int:
+                return client.get("/api/v1/status", headers={"Authorization": f"Bearer {token}"}).status_code
+
+            assert status("the-first-token-of-this-test") == 200
+            place.write_text("the-second-token-of-this-test", encoding="utf-8")
+            assert status("the-first-token-of-this-test") == 401
+            assert status("the-second-token-of-this-test") == 200
+            place.unlink()
+            assert status("the-second-token-of-this-test") == 200
+            assert status("the-first-token-of-this-test") == 401
+    finally:
+        server.stop(2)

@@ -12,10 +12,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-# A shell starts background jobs with SIGINT ignored, and children inherit that. Tests that press
-# Ctrl-C need children who hear it, however the tests themselves were started.
+# A shell starts background jobs with SIGINT ignored, `nohup` any with SIGHUP, and children inherit that. Tests
+# that press Ctrl-C or close a terminal need children who hear it, however the tests themselves were started.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 LONG_EXAMPLES = 3000

@@ -21,7 +21,7 @@ def emergency(site: Site, *more: str) -> Ended:
 def test_twenty_leaked_tokens_while_a_daemon_rotates_some_of_them(site: Site) -> None:
     """All twenty are proved dead, every store serves a living token, each exposure is told; the daemon, held up in
     the middle of one of them, says that it lost it and goes on."""
-    site.environment["ROTATOR_LISTEN"] = "127.0.0.1:0"
+    site.environment |= {"ROTATOR_LISTEN": "127.0.0.1:0", "ROTATOR_CALL_TIMEOUT": "2s"}
     busy = site.add("busy", schedule={"every": "1s"}, verify=PING_AND_SEND)
     site.simulator.add_domain(team=site.team_token, projects=[busy.project])
     entries = [busy, *(site.add(f"p{number}") for number in range(NUMBER - 1))]

@@ -22,6 +22,8 @@ STOPPED = 143
 @pytest.fixture(autouse=True)
 def any_port(site: Site) -> None:
     site.environment["ROTATOR_LISTEN"] = "127.0.0.1:0"
+    # An answer that is late on a busy machine would cost a minute of back-off.
+    site.environment["ROTATOR_CALL_TIMEOUT"] = "2s"
 
 
 def settled(site: Site) -> None:

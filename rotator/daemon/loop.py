@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import uuid
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -46,6 +47,8 @@ LOOKS_A_MINUTE: Final = 60
 """Looks that all policies together cost at most; each is one to three of the 300 reads a minute."""
 SOONEST: Final = 60.0
 """Seconds between two looks at a policy that is not due."""
+RECENT: Final = 30.0
+"""Seconds for which what another process, or a rotation, has read of a project need not be read again."""
 RETRY_FIRST: Final = 15.0
 RETRY_LONGEST: Final = 900.0
 """Seconds between two tries at what could not be done; what readers wait for is tried more often."""
@@ -91,6 +94,7 @@ class Daemon:
         self._minters = workers(MINTERS, "mint")
         self._resumers = workers(RESUMERS, "resume")
         self._lookers = workers(LOOKERS, "look")
+        self._salt = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._next: dict[str, float] = {}
@@ -188,10 +192,14 @@ class Daemon:
         if now >= self._orphans_at:
             self._orphans_at = now + ORPHANS
             self._note("orphans", "; ".join(operation.note_orphans(self._ports, self.policies)))
-        for policy in self.policies:
-            with self._lock:
-                if policy.name in self._busy or self._next.get(policy.name, 0.0) > now:
-                    continue
+        with self._lock:
+            free = [
+                policy
+                for policy in self.policies
+                if policy.name not in self._busy and self._next.get(policy.name, 0.0) <= now
+            ]
+        # Every process in an order of its own, so that several look at different policies and share what they read.
+        for policy in sorted(free, key=lambda one: zlib.crc32(f"{self._salt} {one.name}".encode())):
             mine = [one for one in unfinished.get(policy.name, ()) if one.project in policy.projects]
             if policy.name in held and not any(past_no_return(one) for one in mine):
                 continue
@@ -259,7 +267,7 @@ class Daemon:
 
     def _look(self, policy: Policy) -> object:
         """Finds out whether it is due, and hands it on to be rotated if it is."""
-        seen = operation.look(self._ports, policy, self._next_cron, self._stop)
+        seen = operation.look(self._ports, policy, self._next_cron, self._stop, recent=RECENT)
         if seen.due is not None:
             self._tell(policy, seen.outcome)
             ready = ready_again(policy, self._ports.journal.rotations(policy.name, limit=LOOKED_BACK))

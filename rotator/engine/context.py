@@ -12,7 +12,7 @@ from rotator.engine.ledger import Ledger
 from rotator.errors import RotatorError
 from rotator.interrupt import Stop
 from rotator.journal.base import KnownToken
-from rotator.model import Policy, Rotation, StepOutcome
+from rotator.model import Policy, ProjectFacts, Rotation, StepOutcome
 from rotator.provider.base import Limiter, Provider
 from rotator.secret import Fingerprinter, Secret
 from rotator.verifiers.base import Verifier
@@ -95,6 +95,8 @@ class Context:
     new: Secret | None = None
     bridge: Destination | None = None
     """The bridge token's own secret, which is only read."""
+    told: dict[str, ProjectFacts] = field(default_factory=dict)
+    """What the provider said of a project after its mint, for the journal, so that it is not asked twice."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the rotation's closing message."""
 

@@ -99,10 +99,11 @@ def _minted_after_us(context: Context) -> bool:
     """
     ours = context.rotation.generated_at_after
     try:
-        theirs = context.provider.project(context.rotation.minting).token_generated_at
+        facts = context.told[context.rotation.minting] = context.provider.project(context.rotation.minting)
     except Unreachable as error:
         context.say(f"could not read the project again: {error.happened}")
         return False
+    theirs = facts.token_generated_at
     if ours is None or theirs is None or ours == theirs:
         return False
     try:
@@ -345,7 +346,8 @@ def _remember_project(context: Context) -> None:
     """Lets `status` and `plan` know the new token's age without asking the provider again."""
     try:
         for project in context.policy.projects:
-            context.ledger.remember_project(context.provider.project(project))
+            facts = context.told.pop(project, None) or context.provider.project(project)
+            context.ledger.remember_project(facts)
     except RotatorError as error:
         context.say(f"the project's metadata could not be read: {error.happened}")
 

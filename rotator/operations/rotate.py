@@ -82,9 +82,12 @@ class Look:
         return self.due is not None and self.due.dead
 
 
-def look(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> Look:
-    """Looks at one policy that has nothing unfinished and is not held. Raises as the ports do, Interrupted."""
-    seen = _look_at(ports, policy, next_cron, stop)
+def look(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop, *, recent: float) -> Look:
+    """Looks at one policy that has nothing unfinished and is not held. Raises as the ports do, Interrupted.
+
+    What somebody else, or a rotation, has read of the project within the last `recent` seconds is not read again.
+    """
+    seen = _look_at(ports, policy, next_cron, stop, recent=recent)
     stop.check()
     gathered = Gathered()
     gone = any(entry.code == "endpoint-gone" for entry in ports.journal.attentions(policy.name))
@@ -245,14 +248,14 @@ class _Seen:
     """None where there is one destination only, or a rotation is due anyway."""
 
 
-def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _Seen:
+def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop, *, recent: float = 0.0) -> _Seen:
     stop.check()
     if policy.schedule is None:
         agreement = agreement_of(ports, policy)
         if agreement is None or not agreement.dead:
             outside.clear_if_alive(ports, policy)
         return _Seen(Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement)
-    facts = ports.provider.project(remembered_side(ports.journal, policy))
+    facts = _facts(ports, remembered_side(ports.journal, policy), recent)
     decision = _decide(ports, policy, facts, next_cron)
     if decision.due:
         _remember(ports, facts)
@@ -272,15 +275,27 @@ def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop) -> _
     return _Seen(decision, agreement=agreement)
 
 
+def _facts(ports: Ports, project: str, recent: float) -> ProjectFacts:
+    """From the journal where it learned them within the last `recent` seconds, else from the provider."""
+    known = ports.journal.project_facts(project)
+    if known is not None and 0 <= (ports.clock.now() - known[1]).total_seconds() < recent:
+        return known[0]
+    return ports.provider.project(project)
+
+
 def _decide(ports: Ports, policy: Policy, facts: ProjectFacts, next_cron: NextCron) -> Decision:
     return decide(policy, Facts(anchor_of(ports.journal, policy, facts), next_cron), ports.clock.now())
 
 
 def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Callable[[], list[Rotation]]:
     policy = due.policy
+    before = {one.id for one in ports.journal.rotations(policy.name, limit=1)}
 
     def still() -> bool:
-        # Asked under the lease: another cron job may have found the same policy due, and been faster.
+        # Asked under the lease: another process may have found the same policy due, and been faster.
+        latest = ports.journal.rotations(policy.name, limit=1)
+        if latest and latest[0].id not in before and latest[0].minted:
+            return False
         if due.dead:
             return outside.is_dead(ports, policy) is True
         facts = ports.provider.project(remembered_side(ports.journal, policy))

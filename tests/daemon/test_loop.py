@@ -323,3 +323,14 @@ def test_a_long_queue_says_when_it_may_end(clock: FakeClock, caplog: Any) -> Non
     assert said == [
         "10 rotations wait for the rate limit; the last of them may start at 2026-10-24T12:04:00.000Z"
     ]
+
+
+def test_several_daemons_share_what_they_read(clock: FakeClock) -> None:
+    """The second one starts right after the first: it takes the journal's word, and looks by itself a minute later."""
+    town = Town(clock, tuple(policy(f"p{n}", EVERY_DAY) for n in range(20)))
+    town.daemon.tick()
+    assert town.looks == 20
+    town.new_daemon().tick()
+    assert town.looks == 20
+    town.pass_time(120)
+    assert town.looks >= 40

@@ -37,6 +37,8 @@ class Timings:
     """How long one process tries to find out what became of an unclear call."""
     ask_again: float = 5.0
     """How often one that waits for the rate limit asks again, so that its claim is kept."""
+    prove_ahead: float = 2.0
+    """How long before the rate limit has room the preflight may begin."""
     read_gap: float = 1.0
     """Between two readings that must agree."""
     first_pause: float = 0.5

@@ -87,13 +87,15 @@ def _check_smtp(context: Context, facts: ProjectFacts) -> None:
 
 
 def await_room(context: Context) -> None:
-    """Waits until the rate limit has room for a mint, so that nothing is proved too early."""
+    """Waits until the rate limit is about to have room for a mint, so that nothing is proved too early, and the mint
+    itself comes no later than it may."""
     waiting = False
-    while (seconds := context.limiter.peek("rotate", claim_of(context.rotation))) > 0:
+    ahead = context.timings.prove_ahead
+    while (seconds := context.limiter.peek("rotate", claim_of(context.rotation))) > ahead:
         if not waiting:
             waiting = True
             context.say(waiting_until(context.clock, seconds))
-        context.pause(min(seconds, context.timings.lease / 3, context.timings.ask_again))
+        context.pause(min(seconds - ahead, context.timings.lease / 3, context.timings.ask_again))
         context.ledger.check_lease()
 
 

@@ -19,7 +19,7 @@ from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.outcome import Gathered, Outcome
-from rotator.operations.several import side_by_side
+from rotator.operations.several import attempted, side_by_side
 from rotator.planner import NO_SCHEDULE, Facts, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
 
@@ -99,10 +99,7 @@ def act(runner: Runner, ports: Ports, seen: Look, next_cron: NextCron) -> Outcom
     """Does what a look found to do: rotates, or brings destinations that disagree into line."""
     gathered = Gathered()
     if seen.due is not None:
-        for name, result in side_by_side(
-            {seen.due.policy.name: _due_job(runner, ports, seen.due, next_cron)}
-        ):
-            gathered.take(name, result)
+        gathered.take(seen.due.policy.name, attempted(_due_job(runner, ports, seen.due, next_cron)))
     elif seen.apart is not None:
         _sync(runner, ports, {seen.apart.policy.name: seen.apart}, gathered)
     return gathered.outcome()
@@ -111,8 +108,7 @@ def act(runner: Runner, ports: Ports, seen: Look, next_cron: NextCron) -> Outcom
 def take_up(runner: Runner, rotation: Rotation) -> Outcome:
     """Goes on with one unfinished rotation, as `run` does with all."""
     gathered = Gathered()
-    for _, result in side_by_side({rotation.id: _resume_job(runner, rotation)}):
-        gathered.take(rotation.policy, result)
+    gathered.take(rotation.policy, attempted(_resume_job(runner, rotation)))
     return gathered.outcome()
 
 

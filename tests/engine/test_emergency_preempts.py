@@ -40,8 +40,8 @@ def interrupt_at(bench: Bench, number: int, happens: Callable[[], None]) -> None
         setattr(port, name, guard(name, getattr(port, name)))
 
 
-_COUNTED = {"in-place": 15, "standby": 21, "bridge": 13}
-"""Calls to the outside that an undisturbed `rotate` makes until it ends or drains."""
+_COUNTED = {"in-place": 14, "standby": 23, "bridge": 13}
+"""Calls to the outside that an undisturbed `rotate` makes until it ends or drains; a test below counts them."""
 _CALLS = {
     ("in-place", Order.KILL_FIRST): 1,
     ("standby", Order.KILL_FIRST): 1,
@@ -87,6 +87,18 @@ def test_emergency_takes_over_at_every_step(bench: Bench, form: str, order: Orde
         assert bench.attention == set()
     bench.assert_served()
     bench.assert_audit_holds()
+
+
+@pytest.mark.parametrize("form", _COUNTED)
+def test_every_call_is_counted(bench: Bench, form: str) -> None:
+    """The suite above would pass over steps if a rotation made more calls than it knows of."""
+    furnish(bench, form)
+    ended = [False]
+    interrupt_at(bench, _COUNTED[form], lambda: ended.__setitem__(0, True))
+    beyond = [False]
+    interrupt_at(bench, _COUNTED[form] + 1, lambda: beyond.__setitem__(0, True))
+    bench.runner.rotate(bench.policy, Trigger.MANUAL, "usual")
+    assert (ended, beyond) == ([True], [False])
 
 
 def test_mint_in_flight_is_waited_for(bench: Bench) -> None:

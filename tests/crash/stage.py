@@ -166,10 +166,10 @@ class Stage:
                 wrong.append("completed, and the outgoing token lives")
         elif served != self.first:
             wrong.append(f"{ended}, and readers do not have the token they had")
-        wrong += self._unknown_mints(rotations) + self._strays(served)
-        return ended, wrong + self._broken_chain() + tokens_on_disk(self.folder, self.simulator)
+        wrong += self.unknown_mints(rotations) + self._strays(served)
+        return ended, wrong + self.broken_chain() + tokens_on_disk(self.folder, self.simulator)
 
-    def _unknown_mints(self, rotations: list[Rotation]) -> list[str]:
+    def unknown_mints(self, rotations: list[Rotation]) -> list[str]:
         """Executed mints that no intent in journal and audit announced."""
         executed = sum(len(self.simulator.mints(project)) for project in self.projects)
         audit = self.folder / "state" / "audit.jsonl"
@@ -193,7 +193,7 @@ class Stage:
         """Whether a token that is not the served one may live at rest."""
         return False
 
-    def _broken_chain(self) -> list[str]:
+    def broken_chain(self) -> list[str]:
         """What is wrong with the audit log, by its key and by the head that the journal keeps."""
         with self.journal() as journal:
             report = verify_chain(self.folder / "state" / "audit.jsonl", self.audit_key, journal.audit_head())

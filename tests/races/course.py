@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from rotator.engine.states import DRAINS, steps_of
+from rotator.policies.load import load_policies
 from rotator.secret import Secret
 from rotator.simulator.records import timestamp
 from rotator.simulator.server import Simulator
@@ -72,3 +74,15 @@ def asleep(child: Child) -> Life:
         return Path(f"/proc/{child.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "T"
 
     return until(child, stopped, "its halt")
+
+
+def steps_of_stage(stage: Stage) -> list[tuple[int, str]]:
+    """Every step of a rotation there, and the number of the command that comes to it; a drain is come to twice."""
+    policy = load_policies([stage.folder / "policies"]).policies[0]
+    command, found = 0, []
+    for step in steps_of(policy):
+        found.append((command, step.name))
+        if step.name in DRAINS:
+            command += 1
+            found.append((command, step.name))
+    return found

@@ -12,15 +12,13 @@ from typing import Any, Final
 
 import pytest
 
-from rotator.engine.states import CLOSE, DRAIN, steps_of
-from rotator.policies.load import load_policies
+from rotator.engine.states import CLOSE
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.crash.cells import PATIENCE, Life, crashes_of, finished, lead_up, points_of, side_by_side
 from tests.crash.harness import Nursery
-from tests.crash.stage import DRAIN as DRAIN_SECONDS
-from tests.crash.stage import RUN, Stage
-from tests.races.course import LOOK, asleep, mints_in_flight, stage_of
+from tests.crash.stage import DRAIN, RUN, Stage
+from tests.races.course import LOOK, asleep, mints_in_flight, stage_of, steps_of_stage
 
 LEASE: Final = {"ROTATOR_CALL_TIMEOUT": "1.5s", "ROTATOR_LEASE": "2s"}
 PAST: Final = 2.2
@@ -84,7 +82,7 @@ def life(nursery: Nursery, one: Stopped) -> Life:
         run = yield from finished(nursery.start(*RUN, stage=stage))
         if not stage.open_rotations() and run.code == 0:
             break
-        yield DRAIN_SECONDS
+        yield DRAIN
     _, wrong = stage.rest()
     one.problems += wrong + mints_in_flight(stage)
     if not one.problems:
@@ -95,18 +93,6 @@ def check(nursery: Nursery, stopped: list[Stopped]) -> None:
     side_by_side(life(nursery, one) for one in stopped)
     wrong = {str(one): one.problems for one in stopped if one.problems}
     assert not wrong, json.dumps(wrong, indent=1)
-
-
-def steps(folder: Path) -> list[tuple[int, str]]:
-    """Every step of a form, and the command of the rotation that comes to it."""
-    policy = load_policies([folder / "policies"]).policies[0]
-    command, found = 0, []
-    for step in steps_of(policy):
-        found.append((command, step.name))
-        if step.name.startswith(DRAIN.name):
-            command += 1
-            found.append((command, step.name))
-    return found
 
 
 @pytest.mark.parametrize("form", ["in-place", "standby", "bridge"])
@@ -124,7 +110,7 @@ def test_stopped_between_steps_it_neither_mints_nor_writes(
             {"prepare": {"call": "tests.races.halts:sleep_at", "with": [step, when]}},
             taken,
         )
-        for number, (command, step) in enumerate(steps(model.folder))
+        for number, (command, step) in enumerate(steps_of_stage(model))
         for when in ("before", "after")
         if (step, when) != (CLOSE.name, "after")  # it has ended then
         for taken in ((True, False) if form == "in-place" or long else (True,))

@@ -10,7 +10,9 @@ import json
 import random
 import shutil
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +45,8 @@ class Race:
 
     seed: str
     stage: Stage
+    ended: Callable[[], object]
+    """Called when nobody needs the journal any more."""
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -87,6 +91,7 @@ def life(nursery: Nursery, race: Race) -> Life:
         race.problems.append(f"{how}, {race.mints()} mints, at most {most} are right")
     if not race.problems:
         shutil.rmtree(stage.folder)
+    race.ended()
 
 
 @pytest.mark.parametrize("journal", ["sqlite", "postgresql"])
@@ -99,19 +104,19 @@ def test_two_processes_never_mint_at_once(
     request: pytest.FixtureRequest,
 ) -> None:
     """A policy that is due is rotated once by all that find it due, and readers end with a living token."""
-
-    def environment() -> dict[str, str]:
-        if journal == "sqlite":
-            return {}
-        server: PostgresqlServer = request.getfixturevalue("postgresql")
-        return {"ROTATOR_JOURNAL": server.url(server.new_database()), "ROTATOR_AUDIT_KEY": KEY}
-
+    server: PostgresqlServer | None = None
+    if journal == "postgresql":
+        server = request.getfixturevalue("postgresql")
     races: list[Race] = []
 
-    def lives() -> Life:
+    def lives() -> Iterator[Life]:
         for number in range(LONG_RACES if long else RACES):
-            seed = f"{journal}-{number}"
-            races.append(Race(seed, stage_of("in-place", folder / seed, lettermint, environment())))
+            seed, environment, ended = f"{journal}-{number}", {}, int
+            if server is not None:
+                name = server.new_database()
+                environment = {"ROTATOR_JOURNAL": server.url(name), "ROTATOR_AUDIT_KEY": KEY}
+                ended = partial(server.execute, f"DROP DATABASE {name} WITH (FORCE)")
+            races.append(Race(seed, stage_of("in-place", folder / seed, lettermint, environment), ended))
             yield life(nursery, races[-1])
 
     side_by_side(lives(), AT_ONCE)

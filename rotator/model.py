@@ -383,6 +383,19 @@ class Draining:
     last_used_ip: str | None = None
     result: DrainResult = DrainResult.WAITING
 
+    @property
+    def earliest_end(self) -> Instant:
+        """When it may end, if the outgoing token is not used any more."""
+        by_min = self.since.plus(self.min_seconds)
+        if self.evidence is DrainEvidence.TIME or self.quiet_since is None:
+            return by_min
+        return max(by_min, self.quiet_since.plus(self.quiet_seconds), key=lambda moment: moment.wall)
+
+    @property
+    def latest_end(self) -> Instant:
+        """When it has lasted as long as it may."""
+        return self.since.plus(self.max_seconds)
+
 
 @dataclass(frozen=True)
 class CanaryCount:

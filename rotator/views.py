@@ -154,7 +154,7 @@ def _drain(draining: Draining | None) -> dict[str, Any] | None:
         "since": rfc3339(draining.since.wall),
         "min_until": rfc3339(draining.since.plus(draining.min_seconds).wall),
         "quiet_since": _instant(draining.quiet_since),
-        "max_until": rfc3339(draining.since.plus(draining.max_seconds).wall),
+        "max_until": rfc3339(draining.latest_end.wall),
         "last_used_at": _theirs(draining.last_used_at),
         "last_used_ip": draining.last_used_ip,
         "evidence": draining.evidence.value,

@@ -6,6 +6,7 @@ A step first asks the world whether it is already done, so that running it again
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
@@ -13,7 +14,7 @@ from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import Bounds, DestinationState, Rotation, Slot, State, StepOutcome, Verified
+from rotator.model import Bounds, DestinationState, Form, Rotation, Slot, State, StepOutcome, Verified
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict, Verifier
@@ -376,11 +377,21 @@ def _summary(context: Context) -> str:
         parts.append("the old one is proved dead")
     elif rotation.old_fingerprint is not None:
         parts.append("the old one could not be presented, so its death is not proved")
-    if rotation.outage is not None:
+    if rotation.outage is not None and rotation.outage.max > 0:
         parts.append(
             f"the store held no living token for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s"
         )
+    elif rotation.outage is not None:
+        parts.append(f"readers held a living token throughout{_overlap(rotation)}")
     return "; ".join(parts) + "."
+
+
+def _overlap(rotation: Rotation) -> str:
+    """How long both tokens of a pair lived while every reader could get the new one."""
+    if rotation.form is not Form.STANDBY or rotation.promoted is None or rotation.retiring is None:
+        return ""
+    seconds = rotation.promoted.seconds_until(rotation.retiring.sent)
+    return f", both tokens for {timedelta(seconds=round(seconds)) if seconds >= 10 else f'{seconds:.1f} s'}"
 
 
 def _verified(rotation: Rotation) -> bool:

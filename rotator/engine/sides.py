@@ -17,8 +17,8 @@ from rotator.engine.pair import check_pair
 from rotator.engine.states import overlaps
 from rotator.errors import NeedsAttention, Refused
 from rotator.journal.base import Journal
-from rotator.model import Form, Policy
-from rotator.provider.base import PingAnswer
+from rotator.model import Form, Policy, ProjectFacts
+from rotator.provider.base import PingAnswer, Provider
 from rotator.secret import Secret
 
 BRIDGE_OLD: Final = timedelta(days=180)
@@ -73,20 +73,12 @@ def _check_unused(context: Context, idle: str) -> None:
     """Refuses to mint where the present token was used within `quiet`: the mint would kill it under its user.
 
     That happens after a hand-made change of the active side, after a lost journal, or where the project serves
-    somebody else. Both times compared are the provider's; only the age is taken on our clock.
+    somebody else.
     """
-    facts = context.provider.project(idle)
-    used, made = _read(facts.token_last_used_at), _read(facts.token_generated_at)
-    if used is None or (made is not None and used <= made):
+    quiet = context.policy.drain.quiet
+    happened = in_use(context.provider, context.clock.now(), context.provider.project(idle), quiet)
+    if not happened:
         return
-    age = (context.clock.now() - used).total_seconds()
-    quiet = context.policy.drain.quiet.total_seconds()
-    if age >= quiet:
-        return
-    happened = (
-        f"The token of project {idle}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
-        f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
-    )
     if context.rotation.urgent:
         context.notes.append(f"{happened}.")
         return
@@ -94,7 +86,25 @@ def _check_unused(context: Context, idle: str) -> None:
         happened,
         then="Nothing was changed",
         remedy=f"Move that consumer to what {context.authoritative.describe()} holds; the rotation can begin when "
-        f"the token was unused for {timedelta(seconds=round(quiet))}",
+        f"the token was unused for {timedelta(seconds=round(quiet.total_seconds()))}",
+    )
+
+
+def in_use(provider: Provider, now: datetime, facts: ProjectFacts, quiet: timedelta) -> str:
+    """Who used an idle project's token since it was made and within `quiet`, in words; empty where nobody did.
+
+    All times are the provider's, the present too where it tells that: our wall clock may be an hour wrong. Raises as
+    `Provider.greet`.
+    """
+    used, made = _read(facts.token_last_used_at), _read(facts.token_generated_at)
+    if used is None or (made is not None and used <= made):
+        return ""
+    now += timedelta(seconds=provider.greet().clock_ahead or 0.0)
+    if now - used >= quiet:
+        return ""
+    return (
+        f"The token of project {facts.id}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
+        f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
     )
 
 
@@ -201,13 +211,19 @@ def remembered_side(journal: Journal, policy: Policy) -> str:
 
 
 def last_incoming(journal: Journal, policy: Policy) -> str | None:
-    """Of a pair, the project whose token was promoted last; None where the journal knows of no promote."""
-    if policy.form is Form.STANDBY:
-        for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
-            current = one.promoted is not None or (one.minted and not overlaps(one))
-            if current and not one.abandoned and one.incoming in policy.projects:
-                return str(one.incoming)
-    return None
+    """Of a pair, the project whose token was promoted last, or was found current since; None where the journal knows
+    of neither."""
+    if policy.form is not Form.STANDBY:
+        return None
+    noted = journal.noted_active(policy.name)
+    if noted is not None and noted[0] not in policy.projects:
+        noted = None
+    for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+        current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
+        if current is not None and not one.abandoned and one.incoming in policy.projects:
+            later = noted is not None and noted[1] > current.wall
+            return noted[0] if noted is not None and later else str(one.incoming)
+    return noted[0] if noted is not None else None
 
 
 def last_promote(journal: Journal, policy: Policy) -> datetime | None:

@@ -10,7 +10,7 @@ from rotator.destinations.base import Destination, Ownership, Reading, may_write
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
 from rotator.engine.sides import remembered_side
-from rotator.engine.states import REVOKE
+from rotator.engine.states import PROVE_DEAD, REVOKE
 from rotator.engine.sync import Agreement, compare
 from rotator.errors import RotatorError
 from rotator.journal.base import KnownToken
@@ -247,9 +247,10 @@ def _ask_bridge(ports: Ports, found: Findings) -> None:
 
 
 def _ask_outgoing(ports: Ports, found: Findings) -> None:
-    """Whether a person has done what an `assisted` rotation waits for."""
+    """Whether a person has revoked the token that a rotation cannot kill."""
     waiting = found.unfinished
-    if waiting is None or waiting.step != REVOKE.name or waiting.old_fingerprint is None:
+    asked = any(entry.code == "old-token-alive" for entry in found.attentions)
+    if not (asked and waiting is not None and waiting.step in (REVOKE.name, PROVE_DEAD.name)):
         return
     try:
         for spec in found.policy.destinations:

@@ -9,7 +9,7 @@ from rotator.audit.base import AuditEvent
 from rotator.destinations.base import Content
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
-from rotator.engine.states import REVOKE, overlaps, past_no_return
+from rotator.engine.states import overlaps, past_no_return
 from rotator.errors import Refused, combine_exit_codes, sentences
 from rotator.model import Form, Policy, Rotation, State, Synced, Trigger
 from rotator.operations import draining
@@ -171,7 +171,7 @@ def _unfinished(found: Findings) -> Next | None:
     one = found.unfinished
     if one is None:
         return None
-    if one.step == REVOKE.name and found.outgoing_alive:
+    if found.outgoing_alive:
         return Next(
             "wait",
             f"a person has to revoke the outgoing token ({one.old_fingerprint}) in the Lettermint dashboard; "

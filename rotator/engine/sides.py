@@ -15,11 +15,12 @@ from rotator.engine.context import Context
 from rotator.engine.ledger import LASTING
 from rotator.engine.pair import check_pair
 from rotator.engine.states import overlaps
-from rotator.errors import NeedsAttention, Refused
+from rotator.errors import NeedsAttention, Refused, Unreachable
 from rotator.journal.base import Journal
 from rotator.model import Form, Policy, ProjectFacts
 from rotator.provider.base import PingAnswer, Provider
 from rotator.secret import Secret
+from rotator.verifiers.base import Verdict
 
 BRIDGE_OLD: Final = timedelta(days=180)
 """A bridge token can only be renewed by hand; older than this somebody is reminded to."""
@@ -147,12 +148,16 @@ def _stay_on_active(context: Context, *, alive: bool) -> None:
 
 
 def active_side(context: Context, token: Secret) -> str:
-    """The project of the token that readers hold. Raises NeedsAttention where nothing shows it."""
+    """The project of the token that readers hold. Raises NeedsAttention where nothing shows it, Unreachable where
+    what could show it cannot be asked now."""
     known = context.ledger.known_project(context.fingerprints.of(token))
     if known in context.policy.projects:
         return str(known)
+    unasked = ""
     for verifier in context.verifiers:
         attempt = verifier.verify(token, key=context.key("identity", token))
+        if attempt.verdict is Verdict.UNKNOWN or attempt.unasked:
+            unasked = attempt.unasked or attempt.detail
         if attempt.project in context.policy.projects:
             context.say(f"a test send shows that the current token belongs to project {attempt.project}")
             return str(attempt.project)
@@ -162,6 +167,12 @@ def active_side(context: Context, token: Secret) -> str:
                 then="Nothing was changed",
                 remedy="Correct `project`, `standby` or the destination in the policy",
             )
+    if unasked:
+        raise Unreachable(
+            f"It could not be found out which of the two projects the current token belongs to: {unasked}",
+            then="Nothing was changed, because minting in the wrong one would kill the token that readers hold",
+            remedy="Try again",
+        )
     raise NeedsAttention(
         "out-of-band",
         "Nothing shows which of the two projects the current token belongs to: the journal does not know it",

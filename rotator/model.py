@@ -208,6 +208,16 @@ class Policy:
         return Form.IN_PLACE if self.strategy is Strategy.IN_PLACE else Form.ASSISTED
 
     @property
+    def renewal(self) -> str:
+        """The command with which a person replaces its token."""
+        return f"rotator {'stage' if self.form is Form.ASSISTED else 'rotate'} {self.name}"
+
+    @property
+    def repairs_itself(self) -> bool:
+        """A dead token is replaced without a person."""
+        return self.on_out_of_band == "rotate" and self.form is not Form.ASSISTED
+
+    @property
     def projects(self) -> tuple[str, ...]:
         """Every project a rotation of this policy may touch, in the order in which they are leased."""
         return tuple(sorted({self.project} | ({self.standby_project} if self.standby_project else set())))

@@ -367,6 +367,8 @@ def _left_to_do(context: Context) -> str:
         return PROVE_DEAD.name
     if "old-token-alive" in raised:
         return ""  # nothing is left that could present it
+    if "token-dead" in raised:
+        return ""  # somebody else killed what was published: only another rotation helps
     return CLOSE.name if raised else ""
 
 

@@ -268,6 +268,21 @@ class TableJournal:
         with self._readable(f"project {project}"):
             return loads(ProjectFacts, found[0]), datetime.fromisoformat(found[1])
 
+    def note_active(self, policy: str, project: str, at: datetime) -> None:
+        with self._database.write() as database:
+            database.execute(
+                "INSERT INTO meta (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (f"active {policy}", f"{_sortable(at)} {project}"),
+            )
+
+    def noted_active(self, policy: str) -> tuple[str, datetime] | None:
+        found = self._meta(f"active {policy}")
+        if found is None:
+            return None
+        at, project = found.split(" ", 1)
+        return project, datetime.fromisoformat(at)
+
     # reading and writing
 
     @contextmanager

@@ -8,15 +8,13 @@ from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
-from rotator.engine.recovery import open_of
 from rotator.engine.sides import remembered_side
 from rotator.engine.states import past_no_return
-from rotator.engine.sync import Agreement
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State
+from rotator.model import Attention, Decision, Policy, Rotation, State
 from rotator.operations import outside
-from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
+from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.several import side_by_side
 from rotator.planner import Facts, decide
@@ -28,9 +26,8 @@ _LOOKED_BACK = 20
 
 
 def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
-    """Asks the provider about every project and keeps what it says; compares the destinations of policies
-    with several, and raises attention where they disagree, or where readers turn out to hold a dead token.
-    Returns what could not be found out, by policy.
+    """Asks the provider about every project and keeps what it says; looks at what the destinations hold, and raises
+    attention for what somebody else changed, or where they disagree. Returns what could not be found out, by policy.
     """
     unknown: list[tuple[str, RotatorError]] = []
     for name, found in side_by_side({policy.name: partial(_refresh, ports, policy) for policy in policies}):
@@ -40,38 +37,17 @@ def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, Rotator
 
 
 def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:
-    told = {project: ports.provider.project(project) for project in policy.projects}
-    facts = told[remembered_side(ports.journal, policy)]
-    agreement = agreement_of(ports, policy)
-    if not open_of(ports.journal, policy):
-        _note_dead(ports, policy, facts, agreement)
-    # Not before: `run` looks for a dead token where the time has moved from what is kept.
-    for one in told.values():
-        ports.journal.remember_project(one, ports.clock.now())
-    if agreement is None:
-        return []
-    note_agreement(ports, policy, agreement)
-    note_differences(ports, policy, agreement)
-    return unread_errors(agreement)
-
-
-def _note_dead(ports: Ports, policy: Policy, facts: ProjectFacts, agreement: Agreement | None) -> None:
-    seen_dead = agreement is not None and agreement.dead
-    if outside.notice(ports, policy, facts, seen_dead=seen_dead) == outside.FOUND and not seen_dead:
-        repair = (
-            f"`rotator run` or `rotator rotate {policy.name}`"
-            if policy.on_out_of_band == "rotate"
-            else f"`rotator rotate {policy.name}`"
-        )
-        ports.journal.raise_attention(
-            Attention(
-                policy.name,
-                outside.CODE,
-                ports.clock.now(),
-                "The token that readers hold is dead, and no rotation of ours explains it: somebody else changed it",
-                f"{repair} makes a new one, if nobody else manages this token",
-            )
-        )
+    told = outside.projects(ports, policy)
+    side = outside.side_of(ports, policy)
+    seen = outside.inspect(ports, policy, told, side)
+    outside.note(ports, policy, told, side, seen)
+    for facts in told.values():
+        if not outside.has_moved(ports.journal, facts):
+            ports.journal.remember_project(facts, ports.clock.now())
+    if seen.agreement is None:
+        return list(seen.errors)
+    note_differences(ports, policy, seen.agreement)
+    return [*seen.errors, *unread_errors(seen.agreement)]
 
 
 def statuses(

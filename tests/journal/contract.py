@@ -546,6 +546,15 @@ class JournalContract:
 
     # projects
 
+    def test_the_side_found_active_is_kept_with_its_time(self, journal, make_journal):
+        """Of each policy the last note stands, and another process reads it."""
+        assert journal.noted_active("billing") is None
+        journal.note_active("billing", PROJECT, at(0))
+        journal.note_active("checkout", PROJECT, at(1))
+        journal.note_active("billing", "another", at(2))
+        assert make_journal().noted_active("billing") == ("another", at(2))
+        assert journal.noted_active("checkout") == (PROJECT, at(1))
+
     def test_project_facts_are_written_when_something_changed(self, journal, make_journal):
         """Facts seen again unchanged keep the time of the first sight; changed ones replace it."""
         assert journal.project_facts(PROJECT) is None

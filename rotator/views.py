@@ -41,6 +41,10 @@ class PolicyStatus:
     rotation: Rotation | None
     """The rotation that is not finished, if there is one."""
     attention: tuple[Attention, ...]
+    owner: str | None = None
+    """Who answers for it, as the policy has it."""
+    way: tuple[str, ...] = ()
+    """Names of the steps that the unfinished rotation goes through, in order."""
 
 
 def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
@@ -105,6 +109,7 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
                 "last_outage_seconds": _bounds(s.last_outage),
                 "rotation": rotation_view(s.rotation) if s.rotation else None,
                 "attention": [attention_view(a) for a in s.attention],
+                "owner": s.owner,
             }
             for s in statuses
         ]

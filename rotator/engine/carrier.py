@@ -113,6 +113,7 @@ class Carrier:
                     step=context.rotation.step,
                     reason=context.rotation.reason,
                     strategy=context.rotation.strategy,
+                    owner=context.policy.owner,
                     destinations=list(context.destinations),
                     **urgency,
                 )

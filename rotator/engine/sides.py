@@ -7,6 +7,7 @@ the token that readers hold, so without evidence nothing is begun.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from rotator.engine.pair import check_pair
 from rotator.engine.states import overlaps
 from rotator.errors import NeedsAttention, Refused, Unreachable
 from rotator.journal.base import Journal
-from rotator.model import Form, Policy, ProjectFacts
+from rotator.model import Form, Policy, ProjectFacts, Rotation
 from rotator.provider.base import PingAnswer, Provider
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict
@@ -26,7 +27,9 @@ BRIDGE_OLD: Final = timedelta(days=180)
 """A bridge token can only be renewed by hand; older than this somebody is reminded to."""
 
 _LOOKED_BACK: Final = 20
-"""Rotations of a policy among which the last promote is looked for."""
+"""Rotations of a policy among which the last promote, and the last measured outage, are looked for."""
+_FIRST_LOOK: Final = 2
+"""Most that is looked for stands in the latest ones: of many policies, reading all costs seconds."""
 
 
 def choose_sides(context: Context, *, alive: bool) -> None:
@@ -221,6 +224,16 @@ def remembered_side(journal: Journal, policy: Policy) -> str:
     return last_incoming(journal, policy) or policy.project
 
 
+def latest(journal: Journal, policy: str) -> Iterator[Rotation]:
+    """The policy's rotations of late, newest first, read as far as they are looked at."""
+    first = journal.rotations(policy, limit=_FIRST_LOOK)
+    yield from first
+    if len(first) == _FIRST_LOOK:
+        seen = {one.id for one in first}
+        rest = journal.rotations(policy, limit=_LOOKED_BACK)
+        yield from (one for one in rest if one.id not in seen)
+
+
 def last_incoming(journal: Journal, policy: Policy) -> str | None:
     """Of a pair, the project whose token was promoted last, or was found current since; None where the journal knows
     of neither."""
@@ -229,7 +242,7 @@ def last_incoming(journal: Journal, policy: Policy) -> str | None:
     noted = journal.noted_active(policy.name)
     if noted is not None and noted[0] not in policy.projects:
         noted = None
-    for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+    for one in latest(journal, policy.name):
         current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
         if current is not None and not one.abandoned and one.incoming in policy.projects:
             later = noted is not None and noted[1] > current.wall
@@ -239,7 +252,7 @@ def last_incoming(journal: Journal, policy: Policy) -> str | None:
 
 def last_promote(journal: Journal, policy: Policy) -> datetime | None:
     """When a token that a person made was last promoted; what an `assisted` schedule counts from."""
-    for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+    for one in latest(journal, policy.name):
         current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
         if current is not None and not one.abandoned:
             return current.wall

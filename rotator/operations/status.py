@@ -8,11 +8,11 @@ from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
-from rotator.engine.sides import remembered_side
-from rotator.engine.states import past_no_return
+from rotator.engine.sides import latest, remembered_side
+from rotator.engine.states import past_no_return, way_of
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, Rotation, State
+from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
 from rotator.operations import outside
 from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
@@ -20,9 +20,6 @@ from rotator.operations.several import side_by_side
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
-
-_LOOKED_BACK = 20
-"""Rotations of a policy among which the last measured outage is looked for."""
 
 
 def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
@@ -99,6 +96,7 @@ def _orphan(rotation: Rotation, attention: tuple[Attention, ...]) -> PolicyStatu
         last_outage=rotation.outage,
         rotation=rotation,
         attention=attention,
+        way=_way(rotation),
     )
 
 
@@ -125,7 +123,7 @@ def _status(
             reason = decision.reason
         except RotatorError as error:
             reason = error.happened
-    recent = journal.rotations(policy.name, limit=_LOOKED_BACK)
+    last, outage = _of_late(journal, policy)
     return PolicyStatus(
         name=policy.name,
         project=policy.project,
@@ -137,11 +135,27 @@ def _status(
         next_due_at=decision.due_at if decision else None,
         overdue=bool(decision and decision.overdue),
         reason=reason,
-        last_outcome=recent[0].state.value if recent else None,
-        last_outage=next((one.outage for one in recent if one.outage is not None), None),
+        last_outcome=last,
+        last_outage=outage,
         rotation=unfinished,
         attention=attention,
+        owner=policy.owner,
+        way=_way(unfinished),
     )
+
+
+def _of_late(journal: Journal, policy: Policy) -> tuple[str | None, Bounds | None]:
+    """How the latest rotation stands, and the last outage that was measured."""
+    last: str | None = None
+    for one in latest(journal, policy.name):
+        last = last or one.state.value
+        if one.outage is not None:
+            return last, one.outage
+    return last, None
+
+
+def _way(rotation: Rotation | None) -> tuple[str, ...]:
+    return tuple(step.name for step in way_of(rotation)) if rotation is not None else ()
 
 
 def _state(

@@ -184,7 +184,11 @@ def test_it_is_asked_over_http(site: Site) -> None:
         assert 'rotator_provider_requests_total{call="rotate-token",status="200"} 1.0' in metrics
         (status,) = client.get("/api/v1/status").json()["policies"]
         assert (status["name"], status["state"], status["last_outcome"]) == ("billing", "ok", "completed")
-        assert "billing" in client.get("/").text
+        assert '<a href="/policies/billing">' in client.get("/").text
+        page = client.get("/policies/billing").text
+        assert answer.json()["rotation"] in page
+        assert "Asked for over HTTP." in page
+        assert 'class="b-outage"' in page
     shown = json.loads(site.run("history", "-o", "json").output)["rotations"][0]
     assert (shown["id"], shown["trigger"]) == (answer.json()["rotation"], "api")
     audit = (site.folder / "state" / "audit.jsonl").read_text(encoding="utf-8")

@@ -30,7 +30,7 @@ BOTH_WAYS = pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
 
 
 class OwnClock:
-    """This machine's clock: it goes as all do, and its wall time may be set."""
+    """The clock of one machine: it goes as all do, and its wall time may be set."""
 
     def __init__(self, true: FakeClock) -> None:
         self._true = true

@@ -362,3 +362,19 @@ def test_identity_is_kept_in_the_file(path, make_journal):
     with sqlite3.connect(path) as other:
         assert other.execute("PRAGMA application_id").fetchone() == (0x726F7461,)
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "index"), [("billing-production", "rotations_by_policy"), (None, "rotations_by_start")]
+)
+def test_rotations_are_found_by_an_index(make_journal, path, monkeypatch, policy, index):
+    """The newest of one policy, or of all, without reading every rotation that was ever made."""
+    journal = make_journal()
+    asked = []
+    monkeypatch.setattr(journal, "_many", lambda *about, **values: asked.append((about[2], values)) or [])
+    journal.rotations(policy, limit=2)
+    ((query, values),) = asked
+    with sqlite3.connect(path) as database:
+        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {query}", values))
+    assert index in plan
+    assert "TEMP B-TREE" not in plan

@@ -10,7 +10,7 @@ from tests.deploy.manifests import Manifest, rendered
 from tests.deploy.tools import DEPLOY
 
 BASE = DEPLOY / "kustomize" / "base"
-HEAD = "# Written by .ci/kustomize from deploy/chart with its default values.\n"
+HEAD = "# Written by .ci/generate from deploy/chart with its default values.\n"
 _HELMS = ("app.kubernetes.io/managed-by", "helm.sh/chart", "helm.sh/resource-policy")
 
 

@@ -14,7 +14,7 @@ EXAMPLE = DEPLOY / "kustomize" / "example"
 
 
 def test_base_is_what_the_chart_makes() -> None:
-    """File by file the same objects; `.ci/kustomize` writes them anew."""
+    """File by file the same objects; `.ci/generate` writes them anew."""
     found = {
         path.name: load_all(path.read_text(encoding="utf-8"))[0]
         for path in BASE.glob("*.yaml")

@@ -64,17 +64,27 @@ def test_units_are_hardened(installed: Path, name: str) -> None:
     assert subprocess.run(review, capture_output=True, timeout=60, check=False).returncode != 0
 
 
+def listed(text: str) -> dict[str, str]:
+    """The assignments of an environment file or a crontab."""
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+ENVIRONMENT = listed((UNITS / "environment").read_text(encoding="utf-8"))
+
+
 def environment_of_units(site: Site, name: str, state: Path, credentials: Path) -> list[str]:
     """Sets the unit's environment as systemd would, with folders of this test; the words of ExecStart."""
     given = settings_of(name, "hardening.conf")
+    assert ("EnvironmentFile", "/etc/rotator/environment") in given
+    (assigned,) = [value for key, value in given if key == "Environment"]
     places = {
         "%d": str(credentials),
-        "%S/rotator": str(state),
+        "/var/lib/rotator": str(state),
         "/etc/rotator/policies": site.environment["ROTATOR_POLICIES"],
     }
     del site.environment["LETTERMINT_TEAM_TOKEN"]
-    for assignment in (value for key, value in given if key == "Environment"):
-        variable, _, value = assignment.partition("=")
+    # What the file says goes before what the unit says.
+    for variable, value in {**listed(assigned), **ENVIRONMENT}.items():
         for place, here in places.items():
             value = value.replace(place, here)
         site.environment[variable] = value
@@ -138,21 +148,28 @@ def test_unit_gives_up_on_what_only_a_person_can_mend(site: Site, tmp_path: Path
 
 # --- cron -----------------------------------------------------------------------------------------
 
-ASSIGNED = dict(re.findall(r"^([A-Z_]+)=(.*)$", CRONTAB, re.MULTILINE))
+ASSIGNED = listed(CRONTAB)
 (LINE,) = re.findall(r"^[0-9*].*$", CRONTAB, re.MULTILINE)
+WRAPPER = "/usr/local/bin/rotator"
 
 
 def test_crontab_has_the_form_that_cron_reads() -> None:
-    """Five fields, a user, a command without a percent sign; variables that rotator reads; mode and owner aside."""
+    """Five fields, a user, a command without a percent sign, an end of line; no credential in sight."""
     minute, *_ = fields = LINE.split(maxsplit=6)
     assert minute != "0"
-    assert fields[5] == "rotator"
+    assert fields[5] == "root"
+    assert WRAPPER in fields[6]
     assert "%" not in fields[6]
-    own = {name: value for name, value in ASSIGNED.items() if name.startswith(("ROTATOR_", "LETTERMINT_"))}
-    settings = resolve({}, own, None, stderr_is_tty=False)
-    assert settings.team_token.configured
-    assert str(settings.journal.sqlite_path) == "/var/lib/rotator/journal.db"
     assert CRONTAB.endswith("\n")
+    assert set(ASSIGNED) == {"SHELL", "PATH", "MAILTO"}
+
+
+def test_settings_of_the_machine_are_settings() -> None:
+    """Every variable of the environment file is one that rotator reads, and none is a credential."""
+    settings = resolve({}, ENVIRONMENT, None, stderr_is_tty=False)
+    assert str(settings.journal.sqlite_path) == "/var/lib/rotator/journal.db"
+    assert not settings.team_token.configured
+    assert set(ENVIRONMENT) == {"ROTATOR_POLICIES", "ROTATOR_JOURNAL", "ROTATOR_AUDIT_LOG"}
 
 
 def crontab_says(site: Site, tmp_path: Path) -> str:
@@ -160,7 +177,7 @@ def crontab_says(site: Site, tmp_path: Path) -> str:
     program = tmp_path / "rotator"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rotator "$@"\n', encoding="utf-8")
     program.chmod(0o755)
-    command = LINE.split(maxsplit=6)[6].replace(PROGRAM, str(program))
+    command = LINE.split(maxsplit=6)[6].replace(WRAPPER, str(program))
     environment = {
         **site.environment,
         "PYTHONPATH": str(DEPLOY.parent),

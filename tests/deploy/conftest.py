@@ -11,8 +11,9 @@ from tests.acceptance.conftest import VAULT_RULES, lettermint, moto_url, nursery
 from tests.acceptance.site import Site
 from tests.destinations.strict_vault import StrictVault
 from tests.destinations.strict_vault_core import CAPABILITY
+from tests.postgresql_server import postgresql
 
-__all__ = ["lettermint", "moto_url", "nursery", "site", "strict", "world"]
+__all__ = ["lettermint", "moto_url", "nursery", "postgresql", "site", "strict", "world"]
 
 
 class RecordingVault(StrictVault):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ from rotator.settings import resolve
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import AWS_CREDENTIALS, REGION, Site
 from tests.acceptance.test_guides import Asked, blocks, parse, words_of
-from tests.deploy.manifests import kinds, load_all, of, pod_of, rendered, values_of
+from tests.deploy.manifests import load_all, of, pod_of, rendered, values_of
 from tests.deploy.steps import MARKED, README, tables
 from tests.deploy.test_chart import SETS
 from tests.deploy.tools import DEPLOY, ROOT, done, need, run
-from tests.postgresql_server import running_postgresql
+from tests.postgresql_server import PostgresqlServer
 
 TEXT = README.read_text(encoding="utf-8")
 RUNBOOK = (DEPLOY / "runbook.md").read_text(encoding="utf-8")
@@ -37,23 +39,36 @@ def section(title: str) -> str:
     return TEXT.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def lines(text: str) -> Iterator[str]:
-    """Commands of the shell blocks, one for each part of a pipe, without continuations, comments and redirections."""
+def lines(text: str) -> Iterator[list[str]]:
+    """Words of every command in the shell blocks: without redirections, comments, and what stands in parentheses."""
     for block in blocks(text, "sh"):
-        joined = re.sub(r"\\\n\s*", " ", block)
-        joined = re.sub(r"\|\n\s*", "| ", joined)
+        joined = re.sub(r"\\\n\s*|(?<=\|)\n\s*", " ", block)
         for line in joined.splitlines():
-            for part in re.split(r"(?<!\w)\s\|\s|;\s", re.sub(r"\s#\s.*", "", line)):
-                yield re.sub(r"\s*<\(.*\)|\s[<>]\s?\S+$", "", part.strip())
+            reader = shlex.shlex(line, posix=True, punctuation_chars="|;&()<>")
+            reader.whitespace_split, reader.commenters = True, "#"
+            words: list[str] = []
+            skipped = False
+            for word in reader:
+                if set(word) <= set("|;&()"):
+                    yield words
+                    words = []
+                elif set(word) <= set("<>("):
+                    skipped = "(" not in word
+                    if not skipped:
+                        yield words
+                        words = []
+                elif skipped:
+                    skipped = False
+                else:
+                    words.append(word)
+            yield words
 
 
 def commands(program: str) -> list[tuple[str, list[str]]]:
     """Words of every command of a program, by the text they stand in."""
-    found = []
-    for name, text in BOTH.items():
-        for line in lines(text):
-            if line.split(" ")[0] == program:
-                found.append((name, shlex.split(line)[1:]))
+    found = [
+        (name, words[1:]) for name, text in BOTH.items() for words in lines(text) if words[:1] == [program]
+    ]
     assert found, program
     return found
 
@@ -117,8 +132,8 @@ def help_of(*words: str) -> str:
     return done(kubectl, *words, "--help") + done(kubectl, "options")
 
 
-VERBS = {"create": 2, "rollout": 2, "set": 2}
-"""Commands of kubectl whose second word is a part of the command."""
+GROUPS = ("create", "rollout", "set", "secret")
+"""Words of kubectl after which another word may be a part of the command."""
 
 
 @pytest.mark.parametrize("words", [words for _, words in commands("kubectl")], ids=shlex.join)
@@ -128,7 +143,10 @@ def test_kubectl_command_exists(words: list[str]) -> None:
     if words[0] == "-n":
         assert words[1] == "rotator"
         words = words[2:]
-    text = help_of(*words[: VERBS.get(words[0], 1)])
+    count = 1
+    while words[count - 1] in GROUPS and not words[count].startswith("-"):
+        count += 1
+    text = help_of(*words[:count])
     assert re.search(r"^Usage:", text, re.MULTILINE)
     for word in words:
         if word.startswith("--"):
@@ -251,12 +269,16 @@ def shell(tmp_path: Path) -> Any:
     data = {"lettermint-team-token": "b2xk", "api-token": "YXBp"}
     kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "rotator-credentials"}, "data": data}
     secret.write_text(json.dumps(kept), encoding="utf-8")
-    template = of(rendered(values_of("eks", "postgresql")), "CronJob", "rotator-emergency")["spec"]["jobTemplate"]
+    template = of(rendered(values_of("eks", "postgresql")), "CronJob", "rotator-emergency")["spec"][
+        "jobTemplate"
+    ]
     made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": template["spec"]}
     job.write_text(json.dumps(made), encoding="utf-8")
     bin_ = tmp_path / "bin"
     bin_.mkdir()
-    (bin_ / "kubectl").write_text(FAKE_KUBECTL.format(kubectl=kubectl, secret=secret, job=job), encoding="utf-8")
+    (bin_ / "kubectl").write_text(
+        FAKE_KUBECTL.format(kubectl=kubectl, secret=secret, job=job), encoding="utf-8"
+    )
     (bin_ / "helm").write_text("#!/bin/sh\n", encoding="utf-8")
     for file in bin_.iterdir():
         file.chmod(0o755)
@@ -286,14 +308,14 @@ def secret_in(text: str) -> dict[str, str]:
 
 
 def plain(encoded: str) -> str:
-    import base64  # noqa: PLC0415
-
     return base64.b64decode(encoded).decode()
 
 
 def test_secret_of_the_guide_has_the_keys_of_the_chart(shell: Any) -> None:
     """What is typed makes exactly the keys that the pod mounts, without an end of line in any."""
-    data = secret_in(shell(block("First hour on EKS with AWS Secrets Manager", "create secret"), "lm_team_xyz\n"))
+    data = secret_in(
+        shell(block("First hour on EKS with AWS Secrets Manager", "create secret"), "lm_team_xyz\n")
+    )
     assert plain(data["lettermint-team-token"]) == "lm_team_xyz"
     assert re.fullmatch("[0-9a-f]{64}", plain(data["api-token"]))
     env = (pod_of(of(rendered(values_of("eks")), "Deployment")) or {})["containers"][0]["env"]
@@ -326,8 +348,13 @@ def test_team_token_is_replaced_in_the_secret(shell: Any) -> None:
 def test_emergency_job_is_made_as_the_guide_says(shell: Any) -> None:
     """Select and reason are in the job's environment when it is created."""
     (job,) = load_all(shell(block("A token has leaked", "rotator-emergency"), ""))
-    env = {one["name"]: one.get("value", "") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
-    assert (env["ROTATOR_SELECT"], env["ROTATOR_REASON"]) == ("billing-production", "INC-4711, public repository")
+    env = {
+        one["name"]: one.get("value", "") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert (env["ROTATOR_SELECT"], env["ROTATOR_REASON"]) == (
+        "billing-production",
+        "INC-4711, public repository",
+    )
 
 
 def test_leaked_token_comes_by_a_pipe(site: Site) -> None:
@@ -336,9 +363,7 @@ def test_leaked_token_comes_by_a_pipe(site: Site) -> None:
     (line,) = [one for one in rotator_lines() if "--leaked-stdin" in one and "--yes" in one]
     environment = {**site.environment, "PYTHONPATH": str(ROOT)}
     ended = subprocess.run(
-        [shutil.which("python3") or "python3", "-m", "rotator", *shlex.split(line)]
-        if False
-        else [*_python(), *shlex.split(line)],
+        [sys.executable, "-m", "rotator", *shlex.split(line)],
         input=entry.first.reveal() + "\n",
         env=environment,
         cwd=site.folder,
@@ -352,24 +377,202 @@ def test_leaked_token_comes_by_a_pipe(site: Site) -> None:
     assert entry.serves_a_living_token
 
 
-def _python() -> list[str]:
-    import sys  # noqa: PLC0415
-
-    return [sys.executable, "-m", "rotator"]
-
-
-def test_roles_of_the_guide_are_enough_for_the_journal(site: Site) -> None:
+def test_role_of_the_guide_is_enough_for_the_journal(site: Site, postgresql: PostgresqlServer) -> None:
     """The SQL runs on a PostgreSQL, and the role it makes can make the tables and rotate."""
     (sql,) = blocks(TEXT, "sql")
     entry = site.add()
-    with running_postgresql() as server:
-        import psycopg  # noqa: PLC0415  # only where a server runs
-
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            for statement in filter(str.strip, sql.split(";\n")):
-                connection.execute(statement)
-        site.environment["ROTATOR_JOURNAL"] = server.url_of("rotator", user="rotator", password="change-me")
-        site.environment["ROTATOR_AUDIT_KEY"] = "5f" * 32
-        ended = site.rotate("billing")
-        assert ended.code == 0, ended.errors
+    for statement in filter(str.strip, sql.split(";\n")):
+        postgresql.execute(statement)
+    site.environment["ROTATOR_JOURNAL"] = postgresql.url("rotator", "rotator", "change-me")
+    site.environment["ROTATOR_AUDIT_KEY"] = "5f" * 32
+    ended = site.rotate("billing")
+    assert ended.code == 0, ended.errors
     assert entry.serves_a_living_token
+
+
+# --- one machine ----------------------------------------------------------------------------------
+
+PRIVATE = """
+# The blocks change /etc, /opt, /usr/local/bin and /var/lib: here a layer that ends with this process takes it all.
+mount -t tmpfs tmpfs {layers}
+for place in etc opt usr/local/bin var/lib; do
+  mkdir -p {layers}/$place.upper {layers}/$place.work
+  mount -t overlay overlay -o lowerdir=/$place,upperdir={layers}/$place.upper,workdir={layers}/$place.work /$place
+done
+ip link set lo up 2>/dev/null || true
+systemctl() {{ echo "systemctl $*" >> {layers}/systemctl; }}
+mkdir -p /etc/sysusers.d /etc/cron.d
+cd {root}
+cp {policy} billing.yaml
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Callable[[str, str], str]:
+    """Runs a script as root of a machine whose changes vanish with it."""
+    unshare = need("unshare", "the guide for one machine was")
+    layers, root = tmp_path / "layers", tmp_path / "root"
+    layers.mkdir()
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    # The service's user has to come in.
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    if run(unshare, "--mount", "mount", "-t", "tmpfs", "tmpfs", layers).returncode:
+        pytest.skip("mounting is not allowed here: the guide for one machine was not tried")
+    (tmp_path / "home").mkdir(mode=0o755)
+
+    def execute(script: str, typed: str) -> str:
+        policy = tmp_path / "policy.yaml"
+        text = PRIVATE.format(layers=layers, root=root, policy=policy) + script
+        ended = subprocess.run(
+            [unshare, "--mount", "bash", "-euo", "pipefail", "-c", text],
+            input=typed,
+            env={
+                "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": str(tmp_path / "home"),
+                **pip(),
+            },
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    return execute
+
+
+def pip() -> dict[str, str]:
+    """How this machine gets its packages."""
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+
+
+def test_one_machine_from_nothing_to_a_first_rotation(
+    machine: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    """All that the chapter types, as root, with systemd's own tool for users; cron's line then finds nothing to do."""
+    need("systemd-sysusers", "the guide for one machine was")
+    need("runuser", "the guide for one machine was")
+    if run("/usr/bin/python3", "-c", "import sys, ensurepip; assert sys.version_info >= (3, 11)").returncode:
+        pytest.skip("/usr/bin/python3 makes no virtual environments: the guide for one machine was not tried")
+    with Simulator() as simulator:
+        team = simulator.add_team()
+        project, first = simulator.add_project("billing", team=team)
+        place = "/var/lib/rotator/billing.json"
+        policy = {
+            "name": "billing-production",
+            "project": project,
+            "strategy": "in-place",
+            "schedule": {"every": "30d"},
+            "destinations": [{"type": "file", "path": place, "key": "token"}],
+        }
+        (tmp_path / "policy.yaml").write_text(json.dumps({"policies": [policy]}), encoding="utf-8")
+        install, token, rotate, units, cron = blocks(section("First hour on one machine"), "sh")
+        rotate = rotate.replace(
+            "rotator rotate billing-production", "rotator rotate billing-production --yes"
+        )
+        seed = f"""
+            echo LETTERMINT_API_URL={simulator.url} >> /etc/rotator/environment
+            printf '%s' '{json.dumps({"token": first.reveal()})}' |
+              install -m 0600 -o rotator -g rotator /dev/stdin {place}
+        """
+        line = re.sub(r"^(?:\S+ ){6}", "", (DEPLOY / "cron" / "rotator").read_text().splitlines()[-1])
+        look = f"""
+            echo ---- cron; {line}; echo ---- end
+            ls -ln /var/lib/rotator /etc/rotator/credentials
+            systemd-analyze verify --man=no /etc/systemd/system/rotator.timer /etc/systemd/system/rotator-serve.service
+            cat {place}
+        """
+        said = machine(install + token + seed + rotate + units + cron + look, team.reveal() + "\n")
+        assert "---- cron\n---- end\n" in said
+        kept = Secret(json.loads(said.splitlines()[-1])["token"])
+        assert kept != first
+        assert simulator.is_alive(kept)
+        assert not simulator.is_alive(first)
+
+
+# --- backup and loss ------------------------------------------------------------------------------
+
+
+def state(site: Site) -> Path:
+    return site.folder / "state"
+
+
+def attention(site: Site) -> list[str]:
+    return [one["code"] for one in site.status()["attention"]]
+
+
+def test_backup_of_the_journal_is_whole(site: Site, tmp_path: Path) -> None:
+    """The Python that the guide types copies a journal in use; what was copied tells the same history."""
+    site.add()
+    assert site.rotate("billing").code == 0
+    text = block("Backup, and loss of the journal", "sqlite3")
+    (script,) = re.findall(r"'(from sqlite3 [^']*)'", text)
+    copied = tmp_path / "journal.db"
+    script = script.replace("/var/lib/rotator/journal.db", str(state(site) / "journal.db"))
+    done(sys.executable, "-c", script.replace("/tmp/journal.db", str(copied)))
+    before = site.run("history", "-o", "json").output
+    shutil.copy(state(site) / "audit.key", tmp_path / "audit.key")
+    site.environment["ROTATOR_JOURNAL"] = f"sqlite:///{copied}"
+    assert site.run("history", "-o", "json").output == before
+    assert site.audit_holds()
+
+
+def test_lost_journal_makes_nothing_due(site: Site) -> None:
+    """Journal, log and key gone: `run` finds nothing to do, and the next rotation adopts what the store holds."""
+    entry = site.add()
+    assert site.rotate("billing").code == 0
+    shutil.rmtree(state(site))
+    ended = site.run("run", "-o", "json")
+    assert (ended.code, ended.rotations) == (0, [])
+    assert site.rotate("billing").code == 0
+    assert entry.serves_a_living_token
+    assert attention(site) == []
+
+
+def test_lost_key_stops_everything_until_it_is_put_back(site: Site) -> None:
+    """Without the key: exit 2 and nothing is done; with it back, all is as before."""
+    entry = site.add()
+    assert site.rotate("billing").code == 0
+    key = state(site) / "audit.key"
+    aside = key.rename(site.folder / "aside")
+    assert site.run("run").code == 2
+    assert site.rotate("billing").code == 2
+    aside.rename(key)
+    assert site.rotate("billing").code == 0
+    assert entry.serves_a_living_token
+
+
+def test_lost_log_stops_rotations(site: Site) -> None:
+    """`audit verify` says that lines are missing, and nothing is rotated: exit 4, the token stays. Moved aside
+    together with the journal, both begin anew."""
+    entry = site.add()
+    assert site.rotate("billing").code == 0
+    (state(site) / "audit.jsonl").unlink()
+    held = entry.stored
+    assert site.rotate("billing").code == 4
+    assert site.run("audit", "verify").code == 4
+    assert entry.stored == held
+    state(site).rename(site.folder / "aside")
+    assert site.rotate("billing").code == 0
+    assert site.audit_holds()
+
+
+def test_old_backup_does_no_harm(site: Site) -> None:
+    """Journal and log of before the last rotation: the token works, nothing is due by that, the next rotation takes
+    it as it finds it, and the trail holds."""
+    entry = site.add()
+    assert site.rotate("billing").code == 0
+    kept = site.folder / "kept"
+    shutil.copytree(state(site), kept)
+    assert site.rotate("billing").code == 0
+    shutil.rmtree(state(site))
+    kept.rename(state(site))
+    ended = site.run("run", "-o", "json")
+    assert (ended.code, ended.rotations) == (0, [])
+    assert entry.serves_a_living_token
+    assert site.rotate("billing").code == 0
+    assert attention(site) == []
+    assert site.audit_holds()

@@ -84,7 +84,8 @@ def environment_of_units(site: Site, name: str, state: Path, credentials: Path) 
     }
     del site.environment["LETTERMINT_TEAM_TOKEN"]
     # What the file says goes before what the unit says.
-    for variable, value in {**listed(assigned), **ENVIRONMENT}.items():
+    for variable, written in {**listed(assigned), **ENVIRONMENT}.items():
+        value = written
         for place, here in places.items():
             value = value.replace(place, here)
         site.environment[variable] = value

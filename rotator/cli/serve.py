@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 5.0
 """Of the grace, for what is given up to be written down and for the HTTP port to close."""
+NOTICE_SECONDS: Final = 1.0
+"""A signal that comes just before the main thread begins to wait, as one right after another may, wakes nobody:
+Python runs its handler when the wait ends."""
 HTTP_SECONDS: Final = 2.0
 """How long answers that are under way are waited for at the end."""
 
@@ -83,7 +86,8 @@ def serve(session: Session) -> int:
                 server.address.host,
                 server.address.port,
             )
-            session.stop.requested.wait()
+            while not session.stop.requested.wait(NOTICE_SECONDS):
+                pass
         finally:
             ticker.stop()
             if not daemon.stop(max(0.0, settings.grace - GIVE_UP_SECONDS)):

@@ -230,6 +230,11 @@ class _Drawn(Collector):
             "When a rotation last completed, by the journal; absent where none did.",
         )
         attention = _by_policy("rotator_needs_attention", "How many things a person must look at.")
+        matters = GaugeMetricFamily(
+            "rotator_attention",
+            "1 for each matter that a person must look at, by its code; absent once it is settled.",
+            labels=("policy", "code"),
+        )
         started = _by_policy(
             "rotator_unfinished_rotation_started_timestamp_seconds",
             "When the rotation that is not finished began; absent where there is none.",
@@ -244,9 +249,11 @@ class _Drawn(Collector):
             if one.name in self._scene.last_success:
                 success.add_metric(labels, self._scene.last_success[one.name])
             attention.add_metric(labels, len(one.attention))
+            for code in sorted({matter.code for matter in one.attention}):
+                matters.add_metric((*labels, code), 1)
             _add(started, labels, one.rotation.started_at if one.rotation else None)
             state.add_metric((*labels, one.state), 1)
-        yield from (generated, due, success, attention, started, state)
+        yield from (generated, due, success, attention, matters, started, state)
 
 
 def _by_policy(name: str, about: str) -> GaugeMetricFamily:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rotator.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rotator.daemon.loop import Daemon
+    from rotator.interrupt import Stop
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ def serve(session: Session) -> int:
                 server.address.host,
                 server.address.port,
             )
-            session.stop.requested.wait()
+            _wait(session.stop)
         finally:
             ticker.stop()
             if not daemon.stop(max(0.0, settings.grace - GIVE_UP_SECONDS)):
@@ -94,6 +96,18 @@ def serve(session: Session) -> int:
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")
     return 128 + session.stop.signal_number
+
+
+def _wait(stop: Stop) -> None:
+    """Until somebody asks to stop."""
+    if os.getpid() != 1:
+        stop.requested.wait()
+        return
+    from rotator.daemon.orphans import SECONDS, Orphans  # noqa: PLC0415
+
+    orphans = Orphans()
+    while not stop.requested.wait(SECONDS):
+        orphans.look()
 
 
 @contextmanager

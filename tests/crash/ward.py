@@ -65,7 +65,7 @@ KINDS: Final = (
     Kind("standby", Form.STANDBY, SERVE, _steps(Form.STANDBY), 2),
     Kind("bridge", Form.BRIDGE, SERVE, _steps(Form.BRIDGE), 1),
     Kind("assisted", Form.ASSISTED, SERVE, _steps(Form.ASSISTED, "drain"), 0, lead=STAGE),
-    Kind("stage", Form.ASSISTED, STAGE, _steps(Form.ASSISTED, "take+stage", "drain"), 0, rests=0),
+    Kind("stage", Form.ASSISTED, STAGE, _steps(Form.ASSISTED, "", "drain"), 0, rests=0),
     Kind("kill-first", Form.IN_PLACE, KILL, _steps(Form.IN_PLACE), 1),
     Kind("replace-first", Form.STANDBY, URGENT, _steps(Form.STANDBY), 2),
     Kind("replace-first-bridge", Form.BRIDGE, URGENT, _steps(Form.BRIDGE), 1),
@@ -306,6 +306,8 @@ class Ward(Forms):
         return wrong
 
     def _wrong_with(self, row: Row, rotations: list[Rotation]) -> list[str]:
+        if row.step == states.PREFLIGHT.name and row.handed is not None:
+            return self._wrong_with_given_up(row, rotations)
         wrong = []
         if [one.id for one in rotations] != [row.rotation]:
             wrong.append(f"rotations {[one.id for one in rotations]}, and {row.rotation} was stopped")
@@ -322,6 +324,21 @@ class Ward(Forms):
         mints = sum(len(self.simulator.mints(project)) for project in row.projects)
         if mints != self.kind.mints:
             wrong.append(f"{mints} mints, and {self.kind.mints} when nobody stops it")
+        return wrong
+
+    def _wrong_with_given_up(self, row: Row, rotations: list[Rotation]) -> list[str]:
+        """What a person handed in was in memory only: nothing was lost but the asking."""
+        ends = [
+            (one.id, one.state, f"`rotator stage {row.name}` takes it again" in one.message)
+            for one in rotations
+        ]
+        wrong = (
+            []
+            if ends == [(row.rotation, State.FAILED, True)]
+            else [f"{ends}, and {row.rotation} was stopped"]
+        )
+        if row.entry.stored != row.entry.first:
+            wrong.append("readers do not have the token they had")
         return wrong
 
 

@@ -87,6 +87,7 @@ class Carrier:
         context = self.context(rotation, policy, lease)
         context.new = token
         context.old = old
+        context.resumed = resumed
         context.ledger.audit_optional = rotation.urgent
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:

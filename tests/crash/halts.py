@@ -108,3 +108,11 @@ def halt_in_steps(gates: str, wanted: dict[str, list[str]], tick: float, given: 
     loop.RETRY_FIRST = loop.RETRY_DEAD = tick  # type: ignore[misc]
     loop.MINTERS = loop.RESUMERS = 2 * len(wanted) + 2  # type: ignore[misc]  # a halt keeps its thread
     Halter(Path(gates), {policy: (step, where) for policy, (step, where) in wanted.items()}).install()
+
+
+def killed_at(given: str | None, record: str | None, number: int, when: str) -> None:
+    """Numbers the calls, into the file `record`, and dies before or after one; 0 is none. `given` as above."""
+    if given is not None:
+        standard_input(given)
+    if record is not None or number:
+        Tracer(Path(record) if record else None, number, when).install()

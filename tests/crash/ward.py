@@ -161,8 +161,12 @@ class Forms(Site):
         )
 
     def unfinished(self) -> list[Rotation]:
-        with self.journal() as journal:
-            return journal.unfinished()
+        """None where a command has not come to make its journal."""
+        try:
+            with self.journal() as journal:
+                return journal.unfinished()
+        except JournalMisconfigured:
+            return []
 
     def dead_reads(self) -> list[str]:
         """Destinations whose readers get a dead token."""

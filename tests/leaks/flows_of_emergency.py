@@ -28,12 +28,14 @@ def by_name(site: WatchedSite, *more: str) -> Ended:
     return site.run("rotate", *more, *reason, "-o", form(site))
 
 
-def by_token(site: WatchedSite, token: Secret | str, *more: str, end: str = "\n") -> Ended:
+def by_token(
+    site: WatchedSite, token: Secret | str, *more: str, end: str = "\n", how: str = "standard_input"
+) -> Ended:
     text = token.reveal() if isinstance(token, Secret) else token
     return site.run(
         *("rotate", "--leaked-stdin", "--emergency", "--reason", "in a public repository", "--yes"),
         *(*more, "-o", form(site)),
-        prepare=accident("standard_input", text + end),
+        prepare=accident(how, text + end),
     )
 
 
@@ -121,7 +123,7 @@ def a_leaked_token_that_rotate_token_does_not_reach(site: WatchedSite) -> None:
     billing = site.add()
     made = site.simulator.add_token(billing.project)
     billing.seed(made)
-    assert by_token(site, made).code == 4
+    assert by_token(site, made, how="impatient").code == 4
     assert site.simulator.is_alive(made)
     look_around(site, 2)
     site.simulator.revoke(made)

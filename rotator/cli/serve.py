@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ from rotator.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rotator.daemon.loop import Daemon
+    from rotator.interrupt import Stop
 
 log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 5.0
 """Of the grace, for what is given up to be written down and for the HTTP port to close."""
-NOTICE_SECONDS: Final = 1.0
+WAIT_SECONDS: Final = 1.0
 """A signal that comes just before the main thread begins to wait, as one right after another may, wakes nobody:
 Python runs its handler when the wait ends."""
 HTTP_SECONDS: Final = 2.0
@@ -86,8 +88,7 @@ def serve(session: Session) -> int:
                 server.address.host,
                 server.address.port,
             )
-            while not session.stop.requested.wait(NOTICE_SECONDS):
-                pass
+            _wait(session.stop)
         finally:
             ticker.stop()
             if not daemon.stop(max(0.0, settings.grace - GIVE_UP_SECONDS)):
@@ -98,6 +99,16 @@ def serve(session: Session) -> int:
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")
     return 128 + session.stop.signal_number
+
+
+def _wait(stop: Stop) -> None:
+    """Until somebody asks to stop."""
+    from rotator.daemon.orphans import Orphans  # noqa: PLC0415
+
+    orphans = Orphans() if os.getpid() == 1 else None
+    while not stop.requested.wait(WAIT_SECONDS):
+        if orphans is not None:
+            orphans.look()
 
 
 @contextmanager

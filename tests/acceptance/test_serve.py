@@ -257,3 +257,50 @@ def test_the_grace_ends_a_publish_that_is_still_tried(
     strict.denied = set()
     settled(site)
     assert billing.serves_a_living_token
+
+
+def refused_after_the_mint(site: Site, strict: StrictSecretsManager, store: AwsStore) -> tuple[Entry, Child]:
+    """A daemon that holds a minted token in memory, because the store takes no write."""
+    billing = site.add(store=store, schedule=SOON)
+    paused = site.start_until(MINTED, "serve")
+    strict.denied = {"PutSecretValue"}
+    billing.document["schedule"] = {"every": "30d"}
+    site.write_policies()
+    return billing, paused.go_on()
+
+
+def test_a_publish_uses_the_grace(site: Site, strict: StrictSecretsManager, strict_store: AwsStore) -> None:
+    """Told to stop while a store takes no write, it goes on trying; the store comes back, and nothing is lost."""
+    billing, child = refused_after_the_mint(site, strict, strict_store)
+    child.signal(signal.SIGTERM)
+    eventually(lambda: "Stopping after" in child.errors)
+    tried = len(strict.calls)
+    eventually(lambda: len(strict.calls) > tried)
+    strict.denied = set()
+    ended = child.wait()
+    assert ended.code == STOPPED, ended.errors
+    assert "the grace has ended" not in ended.errors
+    assert billing.mints == 1
+    assert billing.serves_a_living_token
+    settled(site)
+    assert billing.mints == 1
+
+
+def test_a_second_signal_gives_a_publish_up(
+    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
+) -> None:
+    """The first signal leaves it the grace, the second does not: 143 at once, attention, and `run` mints again."""
+    site.environment["ROTATOR_GRACE"] = "10m"
+    billing, child = refused_after_the_mint(site, strict, strict_store)
+    child.signal(signal.SIGTERM)
+    eventually(lambda: "Stopping after" in child.errors)
+    child.signal(signal.SIGTERM)
+    ended = child.wait(20)
+    assert ended.code == STOPPED, ended.errors
+    assert "Giving up" in ended.errors
+    assert not billing.serves_a_living_token
+    assert [one["code"] for one in site.status()["attention"]] == ["token-dead"]
+    strict.denied = set()
+    settled(site)
+    assert billing.mints == 2
+    assert billing.serves_a_living_token

@@ -9,7 +9,7 @@ import pytest
 
 from rotator.audit.base import ChainHead
 from rotator.errors import JournalUnavailable
-from rotator.journal.base import Hold, JournalMisconfigured
+from rotator.journal.base import Hold, JournalMisconfigured, NoJournal
 from rotator.journal.holder import this_process
 from rotator.journal.migrations import MIGRATIONS, Migration
 from rotator.journal.sqlite import SqliteJournal
@@ -192,7 +192,7 @@ def test_a_missing_journal_is_not_made_for_a_reader(path, clock):
 def test_a_journal_whose_making_was_cut_short_is_made_again(path, clock):
     """An empty file is what a crash before the first commit leaves: nothing yet."""
     path.touch()
-    with pytest.raises(JournalMisconfigured, match="does not exist"):
+    with pytest.raises(NoJournal, match="does not exist"):
         SqliteJournal.open(path, clock, create=False)
 
     journal = SqliteJournal.open(path, clock)

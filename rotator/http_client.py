@@ -27,7 +27,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 import rotator
 from rotator.clock import Clock
 from rotator.errors import InvalidInput, UnclearOutcome, Unreachable
-from rotator.http_watch import Watch
+from rotator.http_watch import Forbidden, Watch
 from rotator.secret import Secret
 from rotator.urls import is_loopback
 
@@ -170,8 +170,12 @@ class HttpClient:
         call_timeout: float = CALL_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         max_bytes: int = MAX_BYTES,
+        may_reach: Callable[[str, str], bool] | None = None,
     ) -> None:
+        """`may_reach` says of an address whether a host may lead to it; a proxy of the environment is reached
+        whatever it says, and has rules of its own."""
         self._clock = clock
+        self._may_reach = may_reach
         self.call_timeout = call_timeout
         self._connect_timeout = connect_timeout
         self._max_bytes = max_bytes
@@ -205,7 +209,7 @@ class HttpClient:
             raise InvalidInput("A request header holds a line break or a non-ASCII character")
         client = self._client(direct=is_loopback(host), tls=parts.scheme == "https")
         seconds = self.call_timeout if timeout is None else timeout
-        with Watch(seconds, self._clock) as watch:
+        with Watch(seconds, self._clock, self._guard(host)) as watch:
             request = _Request(method, url, headers, credential, body, seconds)
             outcome = self._exchange(client, request, watch)
         if isinstance(outcome, Answer):
@@ -222,6 +226,12 @@ class HttpClient:
             then="Nothing was sent",
             remedy="Check the network, the proxy settings and the URL; it is safe to try again.",
         )
+
+    def _guard(self, host: str) -> Callable[[str, str], bool] | None:
+        may_reach = self._may_reach
+        if may_reach is None:
+            return None
+        return lambda address, asked: asked.strip("[]") != host or may_reach(address, host)
 
     def close(self) -> None:
         """Ends what httpx holds; a later call opens it anew."""
@@ -334,6 +344,8 @@ def _reason(error: BaseException) -> str:
         # are not followed: they may lead to an exception that our caller was handling.
         inner = link.args[0] if link.args else None
         link = link.__cause__ or (inner if isinstance(inner, BaseException) else None)
+    if isinstance(error, Forbidden):
+        return "its name leads to a private address"
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.ProxyError):

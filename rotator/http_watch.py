@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rotator.clock import Clock
@@ -18,6 +18,10 @@ class TooLate(Exception):
     """The call's time was over before anything was sent."""
 
 
+class Forbidden(Exception):
+    """The host's name leads to an address that the caller does not want to reach."""
+
+
 class Watch:
     """Follows one call through httpx's `trace` extension: was the request sent, is its time over.
 
@@ -25,9 +29,15 @@ class Watch:
     once it is over, nothing leaves any more.
     """
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, seconds: float, clock: Clock, may_reach: Callable[[str, str], bool] | None = None
+    ) -> None:
+        """`may_reach` is asked with the address that was connected to and the host that was asked for. It is the
+        connection that is looked at: a name may lead elsewhere when it is looked up again."""
         self.sent = False
         self.late = False
+        self._may_reach = may_reach
+        self._host = ""
         self._clock = clock
         self._ends = clock.boot() + seconds
         self._lock = threading.Lock()
@@ -49,8 +59,13 @@ class Watch:
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore before and after each thing it does (public extension `trace`)."""
-        if event.endswith(".connect_tcp.complete"):
-            self._hold(info["return_value"].get_extra_info("socket"))
+        if event.endswith(".connect_tcp.started"):
+            self._host = str(info["host"])
+        elif event.endswith(".connect_tcp.complete"):
+            connected = info["return_value"].get_extra_info("socket")
+            self._hold(connected)
+            if self._may_reach is not None and not self._may_reach(connected.getpeername()[0], self._host):
+                raise Forbidden
         elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             # The boot clock notices what a timer does not: a process or a machine that was suspended.
             with self._lock:

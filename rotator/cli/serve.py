@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 5.0
 """Of the grace, for what is given up to be written down and for the HTTP port to close."""
+NOTICE_SECONDS: Final = 1.0
+"""What is given at the end to telling what the shutdown has brought; the rest waits for the next process."""
 HTTP_SECONDS: Final = 2.0
 """How long answers that are under way are waited for at the end."""
 
@@ -46,6 +48,7 @@ def serve(session: Session) -> int:
     from rotator.cli.progress import LogLines, tell  # noqa: PLC0415
     from rotator.daemon.board import DaemonBoard  # noqa: PLC0415
     from rotator.daemon.loop import Daemon  # noqa: PLC0415  # only the daemon loads a scheduler
+    from rotator.daemon.notices import Teller  # noqa: PLC0415
     from rotator.daemon.reload import PolicyFiles  # noqa: PLC0415
     from rotator.daemon.ticker import Ticker  # noqa: PLC0415
     from rotator.http.app import make_app  # noqa: PLC0415
@@ -57,6 +60,7 @@ def serve(session: Session) -> int:
     metrics = Metrics()
     wiring.provider_called, wiring.audit_failed = metrics.provider_called, metrics.audit_failed
 
+    wiring.notified = lambda one: metrics.notified(one.type, "failed" if one.error else "sent")
     session.observer = LogLines()
     daemon = Daemon(
         wiring.runner,
@@ -73,9 +77,11 @@ def serve(session: Session) -> int:
     app = make_app(board, metrics, token, open_to_network=not settings.listen.loopback, clock=wiring.clock)
     server = HttpServer(app, settings.listen)
     ticker = Ticker(daemon.tick)
+    teller = Teller(wiring.notifications, lambda: daemon.policies)
     with signals.stopping(session.stop, tell), _reloading(daemon):
         server.start()
         ticker.start()
+        teller.start()
         try:
             log.info(
                 "serving %d policies at http://%s:%d",
@@ -90,6 +96,7 @@ def serve(session: Session) -> int:
                 log.warning("the grace has ended; what is still being tried is given up")
                 session.stop.request(session.stop.signal_number)  # counts as the second signal
                 daemon.stop(GIVE_UP_SECONDS - HTTP_SECONDS)
+            teller.stop(NOTICE_SECONDS)
             # Last, so that probes are answered while a token is still being written.
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")

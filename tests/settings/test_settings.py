@@ -13,7 +13,8 @@ import pytest
 
 from rotator.errors import InvalidInput
 from rotator.secret import scrub
-from rotator.settings import CREDENTIALS, VARIABLES, Settings, resolve
+from rotator.settings import Settings, resolve
+from rotator.settings_sources import CREDENTIALS, VARIABLES
 from rotator.settings_values import Listen
 
 TEAM = "lm_team_" + "A1" * 20

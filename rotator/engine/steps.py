@@ -6,15 +6,15 @@ A step first asks the world whether it is already done, so that running it again
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
+from rotator.engine.summary import summary
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
-from rotator.model import Bounds, DestinationState, Form, Rotation, Slot, State, StepOutcome, Verified
+from rotator.model import Bounds, DestinationState, Rotation, Slot, State, StepOutcome, Verified
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 from rotator.verifiers.base import Verdict, Verifier
@@ -269,7 +269,7 @@ def close(context: Context) -> StepResult:
         step=left,
         finished_at=context.clock.now(),
         exit_code=4 if context.ledger.raised else 0,
-        message=" ".join([*context.notes, *([] if context.ledger.raised else [_summary(context)])]),
+        message=" ".join([*context.notes, *([] if context.ledger.raised else [summary(context.rotation)])]),
     )
     if state is State.COMPLETED:
         context.ledger.settle(context.rotation)
@@ -368,34 +368,6 @@ def _left_to_do(context: Context) -> str:
     if "old-token-alive" in raised:
         return ""  # nothing is left that could present it
     return CLOSE.name if raised else ""
-
-
-def _summary(context: Context) -> str:
-    rotation = context.rotation
-    parts = ["The new token is stored and verified"] if _verified(rotation) else ["The new token was stored"]
-    if rotation.old_token_dead:
-        parts.append("the old one is proved dead")
-    elif rotation.old_fingerprint is not None:
-        parts.append("the old one could not be presented, so its death is not proved")
-    if rotation.outage is not None and rotation.outage.max > 0:
-        parts.append(
-            f"the store held no living token for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s"
-        )
-    elif rotation.outage is not None:
-        parts.append(f"readers held a living token throughout{_overlap(rotation)}")
-    return "; ".join(parts) + "."
-
-
-def _overlap(rotation: Rotation) -> str:
-    """How long both tokens of a pair lived while every reader could get the new one."""
-    if rotation.form is not Form.STANDBY or rotation.promoted is None or rotation.retiring is None:
-        return ""
-    seconds = rotation.promoted.seconds_until(rotation.retiring.sent)
-    return f", both tokens for {timedelta(seconds=round(seconds)) if seconds >= 10 else f'{seconds:.1f} s'}"
-
-
-def _verified(rotation: Rotation) -> bool:
-    return bool(rotation.verified) and all(result.ok for result in rotation.verified)
 
 
 def _plain_outage(context: Context) -> dict[str, float] | None:

@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 import rotator
 from rotator.clock import Clock
 from rotator.errors import InvalidInput, UnclearOutcome, Unreachable
-from rotator.http_watch import Forbidden, Watch
+from rotator.http_watch import Watch
 from rotator.secret import Secret
 from rotator.urls import is_loopback
 
@@ -214,7 +214,9 @@ class HttpClient:
             outcome = self._exchange(client, request, watch)
         if isinstance(outcome, Answer):
             return outcome
-        if watch.late:
+        if watch.forbidden:
+            outcome = "its name leads to a private address"
+        elif watch.late:
             outcome = f"no whole answer within {seconds:g} s"
         if watch.sent:
             raise NoAnswer(
@@ -344,8 +346,6 @@ def _reason(error: BaseException) -> str:
         # are not followed: they may lead to an exception that our caller was handling.
         inner = link.args[0] if link.args else None
         link = link.__cause__ or (inner if isinstance(inner, BaseException) else None)
-    if isinstance(error, Forbidden):
-        return "its name leads to a private address"
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
     if isinstance(error, httpx.ProxyError):

@@ -14,12 +14,8 @@ from typing import Any, Self
 from rotator.clock import Clock
 
 
-class TooLate(Exception):
-    """The call's time was over before anything was sent."""
-
-
-class Forbidden(Exception):
-    """The host's name leads to an address that the caller does not want to reach."""
+class NothingMayLeave(Exception):
+    """The call's time was over before anything was sent, or it leads where it must not."""
 
 
 class Watch:
@@ -36,6 +32,8 @@ class Watch:
         connection that is looked at: a name may lead elsewhere when it is looked up again."""
         self.sent = False
         self.late = False
+        self.forbidden = False
+        """The host's name led to an address that the caller does not want to reach."""
         self._may_reach = may_reach
         self._host = ""
         self._clock = clock
@@ -62,24 +60,30 @@ class Watch:
         if event.endswith(".connect_tcp.started"):
             self._host = str(info["host"])
         elif event.endswith(".connect_tcp.complete"):
-            connected = info["return_value"].get_extra_info("socket")
-            self._hold(connected)
-            if self._may_reach is not None and not self._may_reach(connected.getpeername()[0], self._host):
-                raise Forbidden
+            self._hold(info["return_value"].get_extra_info("socket"))
         elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             # The boot clock notices what a timer does not: a process or a machine that was suspended.
             with self._lock:
                 self.late = self.late or self._clock.boot() >= self._ends
-                if self.late:
-                    raise TooLate
+                if self.late or self.forbidden:
+                    raise NothingMayLeave
                 self.sent = True
 
     def _hold(self, connected: socket.socket) -> None:
         """Keeps a duplicate, because TLS takes the descriptor away from the object we are given."""
         with self._lock:
             self._socket = connected.dup()
-            if self.late:
+            self.forbidden = not self._is_allowed(connected)
+            if self.late or self.forbidden:
                 self._shut_down()
+
+    def _is_allowed(self, connected: socket.socket) -> bool:
+        if self._may_reach is None:
+            return True
+        try:
+            return self._may_reach(connected.getpeername()[0], self._host)
+        except OSError:
+            return False  # it has been closed already
 
     def _expire(self) -> None:
         with self._lock:

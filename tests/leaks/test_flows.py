@@ -10,12 +10,12 @@ import pytest
 
 from tests.acceptance.site import eventually
 from tests.crash.harness import ROOT, Nursery
-from tests.leaks import flows_of_overlap, flows_of_stores
+from tests.leaks import flows_of_notifiers, flows_of_overlap, flows_of_stores
 from tests.leaks.flows import FLOWS, accident
 from tests.leaks.search import leaks
 from tests.leaks.watched import watched
 
-EVERY = FLOWS | flows_of_stores.FLOWS | flows_of_overlap.FLOWS
+EVERY = FLOWS | flows_of_stores.FLOWS | flows_of_overlap.FLOWS | flows_of_notifiers.FLOWS
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

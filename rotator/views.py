@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,19 @@ from rotator.model import (
     Rotation,
     Synced,
 )
+
+
+@dataclass(frozen=True)
+class Untold:
+    """What one kind of notifier of a policy could not be told so far."""
+
+    type: str
+    waiting: int
+    """Notices that are tried again."""
+    given_up: int
+    """Notices that were tried for days."""
+    error: str
+    """Why the last try failed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,8 @@ class PolicyStatus:
     """Who answers for it, as the policy has it."""
     way: tuple[str, ...] = ()
     """Names of the steps that the unfinished rotation goes through, in order."""
+    untold: tuple[Untold, ...] = ()
+    """Notifiers that are away; they delay nothing."""
 
 
 def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
@@ -110,6 +125,7 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
                 "rotation": rotation_view(s.rotation) if s.rotation else None,
                 "attention": [attention_view(a) for a in s.attention],
                 "owner": s.owner,
+                "untold": [asdict(one) for one in s.untold],
             }
             for s in statuses
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rotator.cli import ask, pick, signals
+from rotator.cli import ask, notices, pick, signals
 from rotator.cli.output import emit, emit_json, say
 from rotator.cli.session import Session
 
@@ -70,6 +70,7 @@ def reconcile(
         emit(f"\n{tables.rotations(done.rotations)}")
     if done.synced:
         say(f"{chosen.name}: {done.synced.message}.")
+    notices.tell(session, wiring)
     return done.exit_code
 
 

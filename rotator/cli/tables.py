@@ -9,7 +9,7 @@ from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.model import DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
-from rotator.views import PolicyStatus
+from rotator.views import PolicyStatus, Untold
 
 _CARDS: int = 3
 """Up to so many rotations are shown in full."""
@@ -96,7 +96,18 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
         for attention in one.attention
     ]
+    parts += [
+        card(f"{one.name}: {untold.type} was not told", "", _untold(untold))
+        for one in found
+        for untold in one.untold
+    ]
     return "\n\n".join(parts)
+
+
+def _untold(one: Untold) -> list[tuple[str, str]]:
+    waiting = f"{words.count(one.waiting, 'notice')} tried again" if one.waiting else ""
+    given_up = f"{words.count(one.given_up, 'notice')} given up" if one.given_up else ""
+    return [("so far", ", ".join(part for part in (waiting, given_up) if part)), ("why", one.error)]
 
 
 def _in_progress(one: Rotation, state: str, now: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rotator.cli import signals
+from rotator.cli import notices, signals
 from rotator.cli.output import say
 from rotator.cli.session import Session
 
@@ -26,7 +26,9 @@ def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]
         outcome = outcome_of(act())
         if wait:
             outcome = waited(session, wiring, outcome)
-    return show(session, outcome, nothing="Nothing was changed.")
+    code = show(session, outcome, nothing="Nothing was changed.")
+    notices.tell(session, wiring)
+    return code
 
 
 def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:

@@ -21,6 +21,7 @@ from rotator.journal.database import Database, Statements
 from rotator.journal.leases import Leases
 from rotator.journal.records import Unreadable, dumps, loads
 from rotator.journal.slots import Slots
+from rotator.journal.spool import TableSpool
 from rotator.model import Attention, Claim, ProjectFacts, Rotation
 
 Record = TypeVar("Record")
@@ -35,6 +36,7 @@ class TableJournal:
         self._head_name = audit_head
         self._leases = Leases(database, clock)
         self._slots = Slots(database)
+        self.spool = TableSpool(database)
         self.created = database.created
         found = self._meta("id")
         if found is None:

@@ -16,6 +16,7 @@ from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
 from rotator.operations import outside
 from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
+from rotator.operations.notices import with_untold
 from rotator.operations.several import side_by_side
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
@@ -66,7 +67,7 @@ def statuses(
         for name, entries in attention.items()
         if name not in names and name in open_rotations and any(one.code == "orphan" for one in entries)
     ]
-    return [
+    found = [
         _status(
             journal,
             clock.now(),
@@ -77,7 +78,8 @@ def statuses(
             held=policy.name in held,
         )
         for policy in policies
-    ] + orphans
+    ]
+    return with_untold(journal, [*found, *orphans])
 
 
 def _orphan(rotation: Rotation, attention: tuple[Attention, ...]) -> PolicyStatus:

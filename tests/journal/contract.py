@@ -31,6 +31,7 @@ from tests.journal.builders import (
     stranger,
     token,
 )
+from tests.journal.contract_of_spool import SpoolContract
 
 
 def dead_process(clock):
@@ -40,7 +41,7 @@ def dead_process(clock):
     return replace(this_process(clock, "rotator serve"), id="dead", pid=child.pid)
 
 
-class JournalContract:
+class JournalContract(SpoolContract):
     """Each test gets an empty storage."""
 
     TTL = 15.0

@@ -11,8 +11,8 @@ import os
 from contextlib import suppress
 
 
-class Orphans:
-    """Used by one thread."""
+class Reaper:
+    """Reaps what the kernel hands to process 1. Used by one thread."""
 
     def __init__(self) -> None:
         self._ended: int | None = None

@@ -153,6 +153,12 @@ TYPES: Final = (
     EventType(
         "token.adopt", Activity.ENROLL, "a token met in a destination is ours from now on", ("fingerprint",)
     ),
+    EventType(
+        "project.adopt",
+        Activity.ENROLL,
+        "a person took note of a token that somebody else made",
+        ("token_generated_at",),
+    ),
     EventType("drain.start", Activity.READ, "the outgoing token is watched", ("evidence", "min")),
     EventType("drain.end", Activity.READ, "it is not watched any more", ("result", "last_used_at")),
     EventType(
@@ -236,6 +242,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "step": "the step at hand",
     "strategy": "of the policy",
     "subject": "what of the project is changed",
+    "token_generated_at": "when the provider says that the project's token was made",
     "verdict": "`passed`, `failed`, or why it is not known",
     "verifier": "its type",
     "writes": "what is sent to the provider",

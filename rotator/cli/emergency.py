@@ -309,8 +309,8 @@ def _tell(watcher: Watcher, name: str, result: Sequence[Rotation] | RotatorError
     for rotation in result[-1:]:
         if rotation.state.value != "draining":
             dead = {
-                True: "the leaked token is dead",
-                False: "the leaked token is ALIVE",
+                True: "leaked token dead",
+                False: "leaked token ALIVE",
                 None: "not proved dead",
             }
             watcher.ended(name, rotation.state.value, dead[rotation.old_token_dead])

@@ -38,6 +38,8 @@ STYLES: Final = {
     "FAIL": "bold red",
     "skip": "dim",
     "?": "yellow",
+    "NO": "bold red",
+    "not begun": "bold red",
 }
 """How a word that stands for a state is shown. The word itself says it all; colour only repeats it."""
 

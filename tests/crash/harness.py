@@ -123,10 +123,13 @@ class Child:
         self.pid = pid
         self._out = out
         self._err = err
+        self._ended: Ended | None = None
 
     @property
     def errors(self) -> str:
         """Standard error so far."""
+        if self._ended is not None:
+            return self._ended.errors
         return self._err.read_text(encoding="utf-8") if self._err.exists() else ""
 
     def signal(self, number: int) -> None:
@@ -134,6 +137,8 @@ class Child:
 
     def ended(self) -> Ended | None:
         """How it ended; None while it runs. Costs next to nothing."""
+        if self._ended is not None:
+            return self._ended
         try:
             state = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
         except ProcessLookupError:  # between the opening and the reading
@@ -141,13 +146,17 @@ class Child:
         return self.wait() if state in "ZX" else None
 
     def wait(self, patience: float = 60.0) -> Ended:
+        """May be asked again."""
+        if self._ended is not None:
+            return self._ended
         code = self._nursery.reap(self.pid, patience)
         if code is None:
             errors = self.errors
             self.signal(signal.SIGKILL)
             self._nursery.reap(self.pid, patience)
             raise AssertionError(f"still running after {patience:g} s:\n{errors}")
-        return _ended(code, self._out, self._err)
+        self._ended = _ended(code, self._out, self._err)
+        return self._ended
 
 
 def _request(

@@ -71,12 +71,16 @@ class Tracer:
                 with self._record.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(label) + "\n")
         if here and self._when == "before":
-            os.kill(os.getpid(), self._signal)
+            self._strike()
         try:
             return call()
         finally:
             if here and self._when == "after":
-                os.kill(os.getpid(), self._signal)
+                self._strike()
+
+    def _strike(self) -> None:
+        # To this thread: one sent to the process may reach another thread first, while this one still goes on.
+        signal.pthread_kill(threading.get_ident(), self._signal)
 
     def install(self) -> None:
         """Hooks this process for good; meant for a forked child."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -12,28 +12,39 @@ from rotator.engine.recovery import open_of
 from rotator.engine.sides import latest, remembered_side
 from rotator.engine.states import past_no_return, way_of
 from rotator.engine.sync import Agreement
-from rotator.errors import RotatorError
+from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Bounds, Decision, Policy, ProjectFacts, Rotation, State
 from rotator.operations import outside
 from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
-from rotator.operations.several import side_by_side
+from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
 
 
-def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
+def refresh(
+    ports: Ports, policies: Iterable[Policy], wait: Callable[[float, int], None] | None = None
+) -> list[tuple[str, RotatorError]]:
     """Asks the provider about every project and keeps what it says; compares the destinations of policies
     with several, and raises attention where they disagree, or where readers turn out to hold a dead token.
-    Returns what could not be found out, by policy.
+    Returns what could not be found out, by policy. `wait` takes the seconds until the rate limit for reading has
+    room again, and for how many policies; without it they are among those.
     """
-    unknown: list[tuple[str, RotatorError]] = []
-    for name, found in side_by_side({policy.name: partial(_refresh, ports, policy) for policy in policies}):
-        errors = [found] if isinstance(found, RotatorError) else found
-        unknown.extend((name, error) for error in errors)
-    return unknown
+    unknown: dict[str, list[RotatorError]] = {}
+
+    def ask(some: Sequence[Policy]) -> list[tuple[Policy, float]]:
+        limited = []
+        found = side_by_side({policy.name: partial(_refresh, ports, policy) for policy in some})
+        for (name, told), policy in zip(found, some, strict=True):
+            unknown[name] = [told] if isinstance(told, RotatorError) else told
+            if isinstance(told, RateLimited):
+                limited.append((policy, told.retry_after))
+        return limited
+
+    with_room(ask, tuple(policies), wait)
+    return [(name, error) for name, errors in unknown.items() for error in errors]
 
 
 def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:

@@ -145,21 +145,20 @@ class LiveLines:
 
         table = Table.grid(padding=(0, 2))
         # Of many, each gets one line: what is cut off here stands in the report.
-        many = len(self._expected) > FEW
+        many = max(len(self._expected), len(self._latest)) > FEW
         table.add_column(no_wrap=many, overflow="ellipsis" if many else "fold", max_width=24 if many else 30)
         table.add_column(no_wrap=True)
         table.add_column(ratio=1, no_wrap=many, overflow="ellipsis" if many else "fold")
         table.add_column(justify="right", no_wrap=True)
         table.expand = True
         with self._lock:
-            if self._expected:
+            if self._expected or many:
                 table.add_row(Text("in all", "bold"), *(Text(part) for part in self._total()))
-            for policy, (step, text, began) in self._latest.items():
-                if policy not in self._over:
-                    seconds = f"{time.monotonic() - began:.0f} s"
-                    ends = self._expected.get(policy)
-                    when = f"ends {ends:%H:%M:%S}" if ends else seconds
-                    table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
+            for policy, (step, text, began) in self._in_order(at_rest_last=many):
+                seconds = f"{time.monotonic() - began:.0f} s"
+                ends = self._expected.get(policy)
+                when = f"ends {ends:%H:%M:%S}" if ends else seconds
+                table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
             for policy, ends in self._expected.items():
                 if policy not in self._latest and policy not in self._over:
                     ends_at = Text(f"ends {ends:%H:%M:%S}", "dim")
@@ -171,7 +170,16 @@ class LiveLines:
             table.add_row(Text("stopping", "yellow"), Text(""), Text(self._notice), Text(""))
         return table
 
+    def _in_order(self, *, at_rest_last: bool) -> list[tuple[str, tuple[str, str, float]]]:
+        """What was heard of the policies that are not over. Those without a step have nothing left to do: of many
+        they would push what is at work off a terminal's end."""
+        heard = [(policy, told) for policy, told in self._latest.items() if policy not in self._over]
+        return sorted(heard, key=lambda entry: not entry[1][0]) if at_rest_last else heard
+
     def _total(self) -> tuple[str, str, str]:
+        if not self._expected:
+            over = sum(1 for step, _, _ in self._latest.values() if not step)
+            return ("", f"{over} ended, {len(self._latest) - over} at work", "")
         over = sum(1 for policy in self._expected if policy in self._over)
         begun = sum(1 for policy in self._expected if policy in self._latest and policy not in self._over)
         waits = len(self._expected) - over - begun

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
 from rotator.cli import output, tables
 from rotator.cli.output import say_errors
+from rotator.cli.progress import FEW, LiveLines
 from rotator.cli.render import card
+from rotator.engine.context import Progress
 from rotator.errors import Unreachable
 from tests.cli.workshop import LONG_NAME, Ran, Workshop
 from tests.http.pages import scene
@@ -201,3 +205,41 @@ def test_where_no_room_comes_back_it_is_said(rotator: Rotator, workshop: Worksho
     assert ran.code == 6, ran.err
     assert ran.err.count("Lettermint lets no more be read") == 1
     assert ran.err.count("error: ") <= 2
+
+
+# progress
+
+
+def picture(live: LiveLines, *, height: int = 24) -> list[str]:
+    """What the terminal shows, a line each."""
+    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=False)
+    console.print(live._draw())
+    return console.file.getvalue().splitlines()
+
+
+def test_progress_of_many_shows_what_is_at_work() -> None:
+    """One line each, those at work before those that ended, and how many there are of both on top."""
+    live = LiveLines()
+    for n in range(40):
+        live(Progress(f"service-{n:03}-production", f"r-{n}", "mint+publish", "minting"))
+        if n < 36:
+            live(Progress(f"service-{n:03}-production", f"r-{n}", "", "The new token is stored; " * 9))
+    shown = picture(live)
+    assert shown[0].split() == ["in", "all", "36", "ended,", "4", "at", "work"]
+    assert [line.split()[0] for line in shown[1:5]] == [f"service-{n:03}-production" for n in range(36, 40)]
+    assert len(shown) == 41
+    assert max(map(cell_len, shown)) <= 80
+
+
+@pytest.mark.parametrize("text", WIDE_OWNERS)
+def test_progress_with_wide_characters_fits(text: str) -> None:
+    """Few policies have as many lines as they need, many have one each: neither is wider than the terminal."""
+    live = LiveLines()
+    for n in range(FEW):
+        live(Progress(f"p-{n}", f"r-{n}", "verify", text))
+    assert max(map(cell_len, picture(live))) <= 80
+    assert "in all" not in "".join(picture(live))
+    live(Progress(LONG_NAME, "r", "verify", text))
+    shown = picture(live)
+    assert max(map(cell_len, shown)) <= 80
+    assert len(shown) == FEW + 2

@@ -148,6 +148,7 @@ def draining(name: str = "checkout-production") -> Rotation:
         finished_at=None,
         death=None,
         old_token_dead=None,
+        outage=None,
         canary=None,
         steps=(*whole.steps[:5], replace(whole.steps[5], seconds=seconds, detail="")),
         drain=Draining(since, DrainEvidence.LAST_USED, 7200, 3600, 86400 * 7),

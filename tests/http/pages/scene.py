@@ -19,6 +19,7 @@ from rotator.model import (
     DrainEvidence,
     Draining,
     Form,
+    Intent,
     Rotation,
     State,
     StepOutcome,
@@ -164,7 +165,8 @@ def bridge(name: str = "newsletter", days: float = 9) -> Rotation:
         id="r-bridge",
         form=Form.BRIDGE,
         promoted=instant(minted + timedelta(seconds=5.6)),
-        death=Death(instant(minted), instant(minted + timedelta(seconds=0.4))),
+        death=None,  # nobody measures it: readers hold the bridge
+        intent=Intent(PROJECT, instant(minted), instant(minted).plus(15), None, ()),
         finished_at=minted + timedelta(hours=2),
         steps=steps(
             begin,

@@ -153,7 +153,7 @@ class LiveLines:
 
         table = Table.grid(padding=(0, 2))
         # Of many, each gets one line: what is cut off here stands in the report.
-        many = len(self._expected) > FEW
+        many = max(len(self._expected), len(self._latest)) > FEW
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
         table.add_column(no_wrap=True, min_width=len(MINT_PUBLISH.name))  # else the columns jump at each step
         table.add_column(ratio=1, no_wrap=many, overflow="ellipsis" if many else "fold")
@@ -161,14 +161,13 @@ class LiveLines:
         table.expand = True
         heads: list[Text] = []
         with self._lock:
-            if self._expected:
+            if self._expected or many:
                 heads.append(Text.assemble(("in all", "bold"), f"  {self._total()}"))
-            for policy, (step, text, began) in self._latest.items():
-                if policy not in self._over:
-                    seconds = f"{time.monotonic() - began:.0f} s"
-                    ends = self._expected.get(policy)
-                    when = f"ends {ends:%H:%M:%S}" if ends else seconds
-                    table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
+            for policy, (step, text, began) in self._in_order(at_rest_last=many):
+                seconds = f"{time.monotonic() - began:.0f} s"
+                ends = self._expected.get(policy)
+                when = f"ends {ends:%H:%M:%S}" if ends else seconds
+                table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
             for policy, ends in self._expected.items():
                 if policy not in self._latest and policy not in self._over:
                     ends_at = Text(f"ends {ends:%H:%M:%S}", "dim")
@@ -180,7 +179,16 @@ class LiveLines:
             heads.insert(0, Text(self._notice, "yellow"))
         return Group(*heads, table)
 
+    def _in_order(self, *, at_rest_last: bool) -> list[tuple[str, tuple[str, str, float]]]:
+        """What was heard of the policies that are not over. Those without a step have nothing left to do: of many
+        they would push what is at work off a terminal's end."""
+        heard = [(policy, told) for policy, told in self._latest.items() if policy not in self._over]
+        return sorted(heard, key=lambda entry: not entry[1][0]) if at_rest_last else heard
+
     def _total(self) -> str:
+        if not self._expected:
+            over = sum(1 for step, _, _ in self._latest.values() if not step)
+            return f"{over} ended, {len(self._latest) - over} at work"
         over = sum(1 for policy in self._expected if policy in self._over)
         begun = sum(1 for policy in self._expected if policy in self._latest and policy not in self._over)
         counts = {"ended": over, "at work": begun, "waiting": len(self._expected) - over - begun}

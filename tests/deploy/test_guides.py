@@ -238,6 +238,28 @@ def test_aws_commands_make_the_role(moto_url: str, monkeypatch: pytest.MonkeyPat
         iam.put_role_policy(RoleName="rotator", PolicyName=name, PolicyDocument=text)
 
 
+def test_vault_role_is_for_the_pod_of_the_chart() -> None:
+    """The role that is typed names the audience, the account and the namespace that the pod's token has, and the
+    policy is the file that the permissions' tests run with."""
+    typed = [words for _, words in commands("vault")]
+    assert typed[0] == ["policy", "write", "rotator", "deploy/vault/rotator.hcl"]
+    assert typed[3][:2] == ["write", "auth/kubernetes/role/rotator"]
+    role = dict(word.split("=", 1) for word in typed[3][2:])
+    objects = rendered(values_of("vault"))
+    pod = pod_of(of(objects, "Deployment")) or {}
+    (sources,) = [one["projected"]["sources"] for one in pod["volumes"] if "projected" in one]
+    env = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    assert role["audience"] == sources[0]["serviceAccountToken"]["audience"]
+    assert role["bound_service_account_names"] == pod["serviceAccountName"]
+    assert role["bound_service_account_namespaces"] == "rotator"
+    assert role["token_policies"] == typed[0][2]
+    assert typed[3][1] == f"auth/{env['ROTATOR_VAULT_AUTH_MOUNT']}/role/{env['VAULT_ROLE']}"
+    volume = {one["name"]: one for one in pod["volumes"]}["vault-ca"]
+    made = [words for _, words in commands("kubectl") if "configmap" in words][0]
+    assert made[made.index("configmap") + 1] == volume["configMap"]["name"]
+    assert made[-1].split("=")[1] == Path(env["VAULT_CACERT"]).name
+
+
 # --- blocks that are run --------------------------------------------------------------------------
 
 
@@ -445,8 +467,11 @@ def machine(tmp_path: Path) -> Callable[[str, str], str]:
 
 
 def pip() -> dict[str, str]:
-    """How this machine gets its packages."""
-    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    """How this machine gets its packages, and those that it has got already."""
+    cache = run(sys.executable, "-m", "pip", "cache", "dir").stdout.strip()
+    return {name: value for name, value in os.environ.items() if name.startswith("PIP_")} | {
+        "PIP_CACHE_DIR": cache
+    }
 
 
 def test_one_machine_from_nothing_to_a_first_rotation(

@@ -255,7 +255,7 @@ def test_vault_role_is_for_the_pod_of_the_chart() -> None:
     assert role["token_policies"] == typed[0][2]
     assert typed[3][1] == f"auth/{env['ROTATOR_VAULT_AUTH_MOUNT']}/role/{env['VAULT_ROLE']}"
     volume = {one["name"]: one for one in pod["volumes"]}["vault-ca"]
-    made = [words for _, words in commands("kubectl") if "configmap" in words][0]
+    made = next(words for _, words in commands("kubectl") if "configmap" in words)
     assert made[made.index("configmap") + 1] == volume["configMap"]["name"]
     assert made[-1].split("=")[1] == Path(env["VAULT_CACERT"]).name
 

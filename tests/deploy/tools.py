@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
 
-def need(tool: str, what: str) -> str:
+def need(tool: str, what: str, source: str = ".ci/tools installs it") -> str:
     """The path of a tool; without it the test is skipped, and the last lines say what was not tried."""
     beside = Path(sys.executable).parent / tool  # from a wheel
     found = str(beside) if beside.exists() else shutil.which(tool)
     if found is None:
-        pytest.skip(f"{tool} is not installed (.ci/tools installs it): {what} not tried")
+        pytest.skip(f"{tool} is not installed ({source}): {what} not tried")
     return found
 
 

@@ -315,7 +315,7 @@ def shell(tmp_path: Path) -> Any:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
@@ -402,7 +402,7 @@ def test_leaked_token_comes_by_a_pipe(site: Site) -> None:
         cwd=site.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
@@ -464,7 +464,7 @@ def machine(tmp_path: Path) -> Callable[[str, str], str]:
             },
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
             check=False,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -122,7 +122,7 @@ def build() -> None:
         *("buildah", "--storage-driver", "overlay", "bud", "--isolation", "chroot", "--network", "host"),
         *("--pull-never", "--format", "docker", *volumes),
         *(*words, "--build-arg", "REVISION=deadbeef", ROOT),
-        timeout=300,
+        timeout=500,
     )
 
 
@@ -245,8 +245,8 @@ def container(image: str, tmp_path: Path) -> Iterator[Container]:
 def test_daemon_is_process_1_and_ends_at_sigterm(container: Container) -> None:
     """It answers its probes, a rotation typed by `exec` holds, and SIGTERM to process 1 ends it with 143."""
     url = container.url
-    assert httpx.get(f"{url}/healthz", trust_env=False).text == "ok"
-    container.wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+    assert httpx.get(f"{url}/healthz", trust_env=False, timeout=30).text == "ok"
+    container.wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False, timeout=30).status_code == 200)
     assert done(*PODMAN, "top", container.name, "pid", "huser").split()[2:] == ["1", "65532"]
 
     rotated = done(*PODMAN, "exec", container.name, "rotator", "rotate", "billing", "--yes", "-o", "json")
@@ -255,5 +255,5 @@ def test_daemon_is_process_1_and_ends_at_sigterm(container: Container) -> None:
     assert container.simulator.is_alive(kept)
 
     done(*PODMAN, "kill", "--signal", str(int(signal.SIGTERM)), container.name)
-    assert done(*PODMAN, "wait", container.name, timeout=40).strip() == "143", container.log
+    assert done(*PODMAN, "wait", container.name, timeout=60).strip() == "143", container.log
     assert "stopped; what was begun is in the journal" in container.log

@@ -229,7 +229,7 @@ def expressions() -> list[str]:
 
 def test_names_in_alerts_and_dashboard_are_metrics(endpoint: str) -> None:
     """Nothing asks for a metric that a real scrape of the daemon does not have."""
-    text = httpx.get(f"http://{endpoint}/metrics", trust_env=False).text
+    text = httpx.get(f"http://{endpoint}/metrics", trust_env=False, timeout=30).text
     there = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
     asked = set().union(*map(names_in, [*expressions(), *(rule["expr"] for rule in RULES.values())]))
     assert {name for name in asked if not NOT_OURS.fullmatch(name)} <= there
@@ -271,7 +271,7 @@ def prometheus(endpoint: str, tmp_path: Path) -> Iterator[str]:
 
 
 def asked(prometheus: str, path: str, **query: str) -> Any:
-    answer = httpx.get(f"{prometheus}/api/v1/{path}", params=query, trust_env=False)
+    answer = httpx.get(f"{prometheus}/api/v1/{path}", params=query, trust_env=False, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 

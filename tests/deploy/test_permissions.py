@@ -72,7 +72,6 @@ def finish(site: Site) -> None:
 
 def live(site: Site, plain: Entry) -> None:
     """Everything that commands do with stores: both strategies, a kill, a way back, an emergency, every look."""
-    site.environment |= {"ROTATOR_CALL_TIMEOUT": "5s", "ROTATOR_LEASE": "15s"}
     well(site.run("doctor", "-o", "json"))
     well(site.rotate(plain.name))
     paused = site.start_until(MINTED, "rotate", plain.name, "--yes")
@@ -264,7 +263,6 @@ def hold(site: Site, abilities: set[str]) -> int:
 @pytest.fixture
 def two(site: Site) -> Entry:
     """A policy with two projects."""
-    site.environment |= {"ROTATOR_CALL_TIMEOUT": "5s", "ROTATOR_LEASE": "15s"}
     return pair(site, FileStore(site.folder / "store" / "pair.json"))
 
 

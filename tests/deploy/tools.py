@@ -27,7 +27,7 @@ def run(
     *command: str | Path,
     text: str | None = None,
     environment: Mapping[str, str] | None = None,
-    timeout: float = 120,
+    timeout: float = 300,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end; what it says is in the result, whatever its exit code."""
     return subprocess.run(
@@ -41,7 +41,7 @@ def run(
     )
 
 
-def done(*command: str | Path, text: str | None = None, timeout: float = 120) -> str:
+def done(*command: str | Path, text: str | None = None, timeout: float = 300) -> str:
     """Standard output of a command that must succeed."""
     ended = run(*command, text=text, timeout=timeout)
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"

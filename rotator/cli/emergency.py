@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rotator import words
-from rotator.cli import ask, pick, signals
+from rotator.cli import ask, notices, pick, signals
 from rotator.cli.output import say, say_drawn, say_error
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput, JournalUnavailable, RotatorError, combine_exit_codes, sentences
@@ -297,7 +297,9 @@ def _act(
         outcome = replace(outcome, notes=(*outcome.notes, note), codes=(*outcome.codes, 4))
     lives = token is not None and operation.still_works(wiring.provider, token)
     report = operation.report(foresight.targets, outcome, leaked_lives=lives)
-    return _report(session, report, outcome)
+    code = _report(session, report, outcome)
+    notices.tell(session, wiring)
+    return code
 
 
 def _tell(watcher: Watcher, name: str, result: Sequence[Rotation] | RotatorError) -> None:

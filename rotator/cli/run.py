@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rotator.cli import signals
+from rotator.cli import notices, signals
 from rotator.cli.output import say, say_error
 from rotator.cli.session import Session
 
@@ -31,7 +31,9 @@ def run(session: Session) -> int:
     from rotator.views import synced_view  # noqa: PLC0415
 
     synced = {"synced": [synced_view(one) for one in outcome.synced]}
-    return show(session, outcome, nothing="Nothing was due.", also=synced)
+    code = show(session, outcome, nothing="Nothing was due.", also=synced)
+    notices.tell(session, wiring)
+    return code
 
 
 def show(

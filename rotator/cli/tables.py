@@ -7,9 +7,9 @@ from datetime import datetime
 
 from rotator import words
 from rotator.cli.render import Column, card, table
-from rotator.model import Rotation, State, Verified
+from rotator.model import DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
-from rotator.views import PolicyStatus
+from rotator.views import PolicyStatus, Untold
 
 _CARDS: int = 3
 """Up to so many rotations are shown in full."""
@@ -82,6 +82,7 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
     )
     parts = [table(columns, rows)]
+    parts += [_in_progress(one.rotation, one.state, now) for one in found if one.rotation]
     parts += [
         card(
             f"{one.name}: {attention.code}",
@@ -95,7 +96,47 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
         for attention in one.attention
     ]
+    parts += [
+        card(f"{one.name}: {untold.type} was not told", "", _untold(untold))
+        for one in found
+        for untold in one.untold
+    ]
     return "\n\n".join(parts)
+
+
+def _untold(one: Untold) -> list[tuple[str, str]]:
+    waiting = f"{words.count(one.waiting, 'notice')} tried again" if one.waiting else ""
+    given_up = f"{words.count(one.given_up, 'notice')} given up" if one.given_up else ""
+    return [("so far", ", ".join(part for part in (waiting, given_up) if part)), ("why", one.error)]
+
+
+def _in_progress(one: Rotation, state: str, now: datetime) -> str:
+    """Where an unfinished rotation stands, and, of a drain, how long it may take and how to end it."""
+    lines = [
+        ("rotation", f"{one.id}, begun {words.distance(one.started_at, now)}"),
+        ("step", one.step),
+    ]
+    drain = one.drain
+    if one.state is State.DRAINING and drain is not None:
+        evidence = (
+            "if the outgoing token stays unused" if drain.evidence is DrainEvidence.LAST_USED else "by time"
+        )
+        holds = one.snapshot.get("drain", {}).get("on_max", "hold") == "hold"
+        used = f"{drain.last_used_at}, from {drain.last_used_ip or 'an address not told'}"
+        lines += [
+            ("ends", f"{_until(drain.earliest_end.wall, now)}, {evidence}"),
+            (
+                "at most",
+                f"{_until(drain.latest_end.wall, now)}; then it {'holds' if holds else 'retires the token'}",
+            ),
+            ("last used", used if drain.last_used_at else ""),
+            ("to end it", f"`rotator retire {one.policy}`; to go back, `rotator rollback {one.policy}`"),
+        ]
+    return card(one.policy, state, lines)
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    return f"{_second(moment)}, {words.distance(moment, now)}" if moment > now else "at the next look"
 
 
 def plan(found: Plan, now: datetime) -> str:
@@ -146,7 +187,10 @@ def _planned(one: Planned, now: datetime, *, steps: bool) -> str:
         ("why", one.decision.reason),
         ("date", one.explanation),
         ("due at", _moment(one.decision.due_at) if one.decision.due_at else ""),
-        ("rotates", f"{_second(starts)}, {words.distance(starts, now)}{limited}" if starts else ""),
+        (
+            "goes on" if one.goes_on else "rotates",
+            f"{_second(starts)}, {words.distance(starts, now)}{limited}" if starts else "",
+        ),
         ("ends", f"about {_second(ends)}" if ends else ""),
         ("lasts", f"{words.seconds(one.forecast.duration)} s: {one.forecast.duration_from}" if ends else ""),
         ("outage", expected_outage(one)),

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.workshop import LONG_NAME, Ran, Workshop
+from rotator.secret import Secret
+from tests.cli.workshop import KEY, LONG_NAME, Ran, Workshop
 
 Rotator = Callable[..., Ran]
 URGENT = ("rotate", "--emergency", "--reason", "leaked")
@@ -245,3 +246,48 @@ def test_many_policies_are_shown_as_a_table(rotator: Rotator, workshop: Workshop
     ]
     assert "6 of 6 can: exposed up to about 2m 5s; outage not known for 6" in ran.out
     assert json.loads(rotator(*URGENT, "--all", "--dry-run").out)["summary"]["count"] == 6
+
+
+def test_yes_to_the_question_kills_and_reports(workshop: Workshop) -> None:
+    """Answered with y on a terminal: the leaked token is dead, readers hold another one, and the report says both."""
+    ran = workshop.on_terminal(*URGENT, "billing", answers=["y\n"], NO_COLOR="1")
+    assert ran.code == 0, ran.out
+    assert ran.out.count("[y/N]") == 1
+    assert "1 of 1 leaked token proved dead" in ran.out
+    assert not workshop.simulator.is_alive(workshop.tokens[0])
+    stored = json.loads((workshop.folder / "secrets/billing.json").read_text(encoding="utf-8"))
+    assert workshop.simulator.is_alive(Secret(stored[KEY]))
+    assert stored["other"] == "kept"
+    assert mints(workshop) == [1, 0, 0]
+
+
+def test_yes_on_the_terminal_while_standard_input_carries_the_token(workshop: Workshop) -> None:
+    """The pipe brings the token, the terminal the answer: that token dies and no other."""
+    token = workshop.tokens[2]
+    ran = workshop.on_terminal(
+        *URGENT, "--leaked-stdin", piped=f"{token.reveal()}\n", answers=["y\n"], NO_COLOR="1"
+    )
+    assert ran.code == 0, ran.out
+    assert "The token is the active one of newsletter: file " in ran.out
+    assert "1 of 1 leaked token proved dead" in ran.out
+    assert token.reveal() not in ran.out
+    assert [workshop.simulator.is_alive(one) for one in workshop.tokens] == [True, True, False]
+    assert workshop.simulator.is_alive(Secret((workshop.folder / "secrets/newsletter").read_text("utf-8")))
+
+
+def test_yes_twice_only_kills(workshop: Workshop) -> None:
+    """Both questions answered with y: the token is dead, nothing is published, exit 4, and `run` is named."""
+    ran = workshop.on_terminal(*URGENT, "billing", "--kill-only", answers=["y\n", "y\n"], NO_COLOR="1")
+    assert ran.code == 4, ran.out
+    assert "`rotator run`" in ran.out
+    assert not workshop.simulator.is_alive(workshop.tokens[0])
+    assert mints(workshop) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["", "\x04", "yeah\n", "Y es\n"])
+def test_anything_but_yes_is_no(workshop: Workshop, answer: str) -> None:
+    """An empty line, the end of input, and whatever else a hurried person types change nothing."""
+    ran = workshop.on_terminal(*URGENT, "billing", answers=[answer or "\n"], NO_COLOR="1")
+    assert ran.code == 1, ran.out
+    assert "Nothing was changed." in ran.out
+    assert mints(workshop) == [0, 0, 0]

@@ -317,17 +317,22 @@ class Stage:
         return [] if report.ok else [f"audit verify: {report.problem}"]
 
     def tokens_on_disk(self) -> list[str]:
-        """Files that hold a token and are no destination (a destination keeps its own former versions)."""
-        tokens = [token.reveal().encode() for token in self.simulator.issued()]
-        store = self.folder / "store"
-        found = []
-        for path in self.folder.rglob("*"):
-            if not path.is_file() or path.parent == store:
-                continue
-            content = path.read_bytes()
-            found += [f"a token stands in {path.name}" for token in tokens if token in content]
-        leftovers = [p.name for p in store.iterdir() if "tmp" in p.name] if store.exists() else []
-        return found + [f"{name} was left behind" for name in leftovers]
+        """As `tokens_on_disk`, in this folder."""
+        return tokens_on_disk(self.folder, self.simulator)
+
+
+def tokens_on_disk(folder: Path, simulator: Simulator) -> list[str]:
+    """Files that hold a token and are no destination (a destination keeps its own former versions)."""
+    tokens = [token.reveal().encode() for token in simulator.issued()]
+    store = folder / "store"
+    found = []
+    for path in folder.rglob("*"):
+        if not path.is_file() or store in path.parents:
+            continue
+        content = path.read_bytes()
+        found += [f"a token stands in {path.name}" for token in tokens if token in content]
+    leftovers = [p.name for p in store.rglob("*") if "tmp" in p.name] if store.exists() else []
+    return found + [f"{name} was left behind" for name in leftovers]
 
 
 KILLED = -signal.SIGKILL

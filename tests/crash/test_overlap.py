@@ -10,11 +10,9 @@ after the last. With --long it is before and after every call all the same.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +38,6 @@ ROUNDS = 8
 """Runs after a crash in which it must have come to rest."""
 SAMPLE = 4
 """Without --long every fourth crash of the forms that share their steps with `standby`."""
-ROOM = 2**30
-"""Free bytes of memory that it takes to work there: a crash leaves less than half a megabyte."""
 MINT = "provider POST /v1/projects/ID/rotate-token"
 # Calls that must be among the points of each command, or the tracer has lost a door.
 EXPECTED = {
@@ -171,18 +167,6 @@ COMMANDS = {"standby": 2, "bridge": 3, "assisted": 3}
 CASES = [(form, command) for form in ("bridge", "assisted") for command in range(COMMANDS[form])]
 HALVES = ("even", "odd")
 """Two tests of a command that takes long, so that two workers share them."""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """In memory where there is room: waiting for the disk would be most of the time, and no crash of a process
-    touches what the kernel has taken."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or shutil.disk_usage(memory).free < ROOM:
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="rotator-crash-", dir=memory) as made:
-        yield Path(made)
 
 
 def file_maker(lettermint: tuple[Simulator, Secret], folder: Path, form: str) -> Maker:

@@ -30,8 +30,9 @@ class Tracer:
         if threading.current_thread().name.startswith("heartbeat-"):
             return call()  # comes by the time, not by the step: it would shift every number after it
         with self._lock:
-            self._count += 1
-            here = self._count == self._kill_at
+            counts = self._call in ("", label)
+            self._count += counts
+            here = counts and self._count == self._kill_at
             if self._record is not None:
                 with self._record.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(label) + "\n")

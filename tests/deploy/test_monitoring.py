@@ -109,6 +109,12 @@ CASES: dict[str, Case] = {
         "16m",
         {ours("rotator_policies_reload_failed"): "1x12 0x30"},
     ),
+    "RotatorNoticesUntold": Case(
+        {ours("rotator_notices_untold", policy="p"): "1x80"},
+        "61m",
+        {ours("rotator_notices_untold", policy="p"): "1x50 0x30"},
+        P,
+    ),
     # Three hours are 180 minutes.
     "RotatorRunMissing": Case({RAN: "0x300"}, "192m", {RAN: "0x170 10200x100"}, CRON),
     "RotatorNeverRan": Case({MADE: "0x300"}, "192m", {MADE: "0x300", RAN: "0x100 6000x100 12000x100"}, CRON),
@@ -209,6 +215,7 @@ def endpoint(board: SmallBoard) -> Iterator[str]:
     metrics.rotation_ended(ended(outage=Bounds(0.2, 0.4)))
     metrics.provider_called("ping", "200", 0.02)
     metrics.audit_failed()
+    metrics.notified("slack", "sent")
     server = HttpServer(make_app(board, metrics, None, open_to_network=False), Listen("127.0.0.1", 0))
     server.start()
     yield f"127.0.0.1:{server.address.port}"

@@ -16,6 +16,14 @@ from tests.postgresql_server import postgresql
 __all__ = ["lettermint", "moto_url", "nursery", "postgresql", "site", "strict", "world"]
 
 
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest) -> None:
+    """None of these tests is about calls that are late; on a busy machine a short time-out makes them so."""
+    if "site" in request.fixturenames:
+        site: Site = request.getfixturevalue("site")
+        site.environment |= {"ROTATOR_CALL_TIMEOUT": "5s", "ROTATOR_LEASE": "15s"}
+
+
 class RecordingVault(StrictVault):
     """The strict fake, with every right of a policy that a call made use of."""
 

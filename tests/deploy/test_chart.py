@@ -295,10 +295,10 @@ def test_daemon_answers_probes_to_all_and_its_api_to_who_has_the_token(site: Sit
     url = f"http://127.0.0.1:{found[1]}"
     probes = {container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")}
     for path in (*probes, "/metrics"):
-        eventually(lambda path=path: httpx.get(url + path, trust_env=False).status_code == 200)
-    assert httpx.get(f"{url}/api/v1/status", trust_env=False).status_code == 401
+        eventually(lambda path=path: httpx.get(url + path, trust_env=False, timeout=30).status_code == 200)
+    assert httpx.get(f"{url}/api/v1/status", trust_env=False, timeout=30).status_code == 401
     bearer = {"Authorization": "Bearer an-api-token-7f3a9c51d2e84b60"}
-    assert httpx.get(f"{url}/api/v1/status", headers=bearer, trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/api/v1/status", headers=bearer, trust_env=False, timeout=30).status_code == 200
     child.signal(15)
     assert child.wait().code == 143
 

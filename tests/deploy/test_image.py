@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shlex
 import signal
 import time
 import uuid
@@ -24,13 +25,18 @@ from tests.deploy.tools import ROOT, done, need, run
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 (BASE,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
 IMAGE = "localhost/rotator:under-test"
+# What deploy/README.md types, with docker's name for what podman and buildah do here.
+BUILD, RUN, PUSH = re.findall(
+    r"^docker .*$", (ROOT / "deploy" / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+NAME = shlex.split(PUSH)[2]
 PODMAN = ("podman", "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--runtime", "runc")
 # The limits are those of a machine that does not let them be raised; the rest is the restricted profile.
 RESTRICTED = (
     *("--no-healthcheck", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"),
-    *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp:size=64m"),
-    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
 )
+READ_ONLY = ("--read-only", "--tmpfs", "/tmp:size=64m")
 
 
 # --- the recipe -----------------------------------------------------------------------------------
@@ -110,24 +116,26 @@ def build() -> None:
     lent = [path for path in ("/etc/ssl/certs", "/usr/share/ca-certificates") if Path(path).is_dir()]
     run(*PODMAN, "rmi", "--force", IMAGE)  # of an earlier run: it would stay without a name
     volumes = [word for path in lent for word in ("--volume", f"{path}:{path}:ro")]
+    words = [IMAGE if word == NAME else word for word in shlex.split(BUILD)[2:]]
+    assert words.pop() == "."
     done(
         *("buildah", "--storage-driver", "overlay", "bud", "--isolation", "chroot", "--network", "host"),
         *("--pull-never", "--format", "docker", *volumes),
-        *("--build-arg", "VERSION=0.0.test", "--build-arg", "REVISION=deadbeef"),
-        *("--tag", IMAGE, ROOT),
-        timeout=300,
+        *(*words, "--build-arg", "REVISION=deadbeef", ROOT),
+        timeout=500,
     )
 
 
 def in_image(image: str, *words: str, entrypoint: str | None = None) -> str:
     """Runs one command in the image without a network; its standard output."""
     start = () if entrypoint is None else ("--entrypoint", entrypoint)
-    return done(*PODMAN, "run", "--rm", "--network", "none", *RESTRICTED, *start, image, *words)
+    return done(*PODMAN, "run", "--rm", "--network", "none", *RESTRICTED, *READ_ONLY, *start, image, *words)
 
 
 def test_demo_runs_on_a_read_only_root_without_a_network(image: str) -> None:
-    """As uid 65532, without capabilities and with /tmp alone to write to, the whole story holds."""
-    assert "Everything held" in in_image(image, "demo")
+    """The guide's command, as uid 65532 and without capabilities on top: the whole story holds."""
+    words = [image if word == NAME else word for word in shlex.split(RUN)[2:]]
+    assert "Everything held" in done(*PODMAN, "run", *RESTRICTED, *words)
 
 
 def test_image_says_what_it_is(image: str) -> None:
@@ -137,7 +145,7 @@ def test_image_says_what_it_is(image: str) -> None:
     assert (config["User"], config["Entrypoint"], config["Cmd"]) == ("65532:65532", ["rotator"], ["serve"])
     labels = {name.rpartition(".")[2]: text for name, text in config["Labels"].items()}
     assert labels["title"] == "rotator"
-    assert (labels["version"], labels["revision"]) == ("0.0.test", "deadbeef")
+    assert (labels["version"], labels["revision"]) == (metadata.version("rotator"), "deadbeef")
     assert labels["licenses"] == metadata.metadata("rotator")["License-Expression"]
     names = {one.partition("=")[0] for one in config["Env"]}
     assert not {name for name in names if re.search("TOKEN|KEY|SECRET|PASSWORD", name)}
@@ -195,7 +203,7 @@ class Container:
             "ROTATOR_LISTEN": "127.0.0.1:0",
         }
         done(
-            *(*PODMAN, "run", "--detach", "--name", self.name, "--network", "host", *RESTRICTED),
+            *(*PODMAN, "run", "--detach", "--name", self.name, "--network", "host", *RESTRICTED, *READ_ONLY),
             *("--volume", f"{folder / 'policies'}:/etc/rotator/policies:ro"),
             *("--volume", f"{folder / 'state'}:/var/lib/rotator"),
             *("--volume", f"{token}:/run/secrets/lettermint-team-token:ro"),
@@ -237,8 +245,8 @@ def container(image: str, tmp_path: Path) -> Iterator[Container]:
 def test_daemon_is_process_1_and_ends_at_sigterm(container: Container) -> None:
     """It answers its probes, a rotation typed by `exec` holds, and SIGTERM to process 1 ends it with 143."""
     url = container.url
-    assert httpx.get(f"{url}/healthz", trust_env=False).text == "ok"
-    container.wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200)
+    assert httpx.get(f"{url}/healthz", trust_env=False, timeout=30).text == "ok"
+    container.wait_for(lambda: httpx.get(f"{url}/readyz", trust_env=False, timeout=30).status_code == 200)
     assert done(*PODMAN, "top", container.name, "pid", "huser").split()[2:] == ["1", "65532"]
 
     rotated = done(*PODMAN, "exec", container.name, "rotator", "rotate", "billing", "--yes", "-o", "json")
@@ -247,5 +255,5 @@ def test_daemon_is_process_1_and_ends_at_sigterm(container: Container) -> None:
     assert container.simulator.is_alive(kept)
 
     done(*PODMAN, "kill", "--signal", str(int(signal.SIGTERM)), container.name)
-    assert done(*PODMAN, "wait", container.name, timeout=40).strip() == "143", container.log
+    assert done(*PODMAN, "wait", container.name, timeout=60).strip() == "143", container.log
     assert "stopped; what was begun is in the journal" in container.log

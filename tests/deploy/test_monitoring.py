@@ -109,6 +109,12 @@ CASES: dict[str, Case] = {
         "16m",
         {ours("rotator_policies_reload_failed"): "1x12 0x30"},
     ),
+    "RotatorNoticesUntold": Case(
+        {ours("rotator_notices_untold", policy="p"): "1x80"},
+        "61m",
+        {ours("rotator_notices_untold", policy="p"): "1x50 0x30"},
+        P,
+    ),
     # Three hours are 180 minutes.
     "RotatorRunMissing": Case({RAN: "0x300"}, "192m", {RAN: "0x170 10200x100"}, CRON),
     "RotatorNeverRan": Case({MADE: "0x300"}, "192m", {MADE: "0x300", RAN: "0x100 6000x100 12000x100"}, CRON),
@@ -209,6 +215,7 @@ def endpoint(board: SmallBoard) -> Iterator[str]:
     metrics.rotation_ended(ended(outage=Bounds(0.2, 0.4)))
     metrics.provider_called("ping", "200", 0.02)
     metrics.audit_failed()
+    metrics.notified("slack", "sent")
     server = HttpServer(make_app(board, metrics, None, open_to_network=False), Listen("127.0.0.1", 0))
     server.start()
     yield f"127.0.0.1:{server.address.port}"
@@ -229,7 +236,7 @@ def expressions() -> list[str]:
 
 def test_names_in_alerts_and_dashboard_are_metrics(endpoint: str) -> None:
     """Nothing asks for a metric that a real scrape of the daemon does not have."""
-    text = httpx.get(f"http://{endpoint}/metrics", trust_env=False).text
+    text = httpx.get(f"http://{endpoint}/metrics", trust_env=False, timeout=30).text
     there = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
     asked = set().union(*map(names_in, [*expressions(), *(rule["expr"] for rule in RULES.values())]))
     assert {name for name in asked if not NOT_OURS.fullmatch(name)} <= there
@@ -271,7 +278,7 @@ def prometheus(endpoint: str, tmp_path: Path) -> Iterator[str]:
 
 
 def asked(prometheus: str, path: str, **query: str) -> Any:
-    answer = httpx.get(f"{prometheus}/api/v1/{path}", params=query, trust_env=False)
+    answer = httpx.get(f"{prometheus}/api/v1/{path}", params=query, trust_env=False, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 

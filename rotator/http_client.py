@@ -27,7 +27,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import MappingProxyType
@@ -170,8 +170,12 @@ class HttpClient:
         call_timeout: float = CALL_TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
         max_bytes: int = MAX_BYTES,
+        may_reach: Callable[[str, str], bool] | None = None,
     ) -> None:
+        """`may_reach` says of an address whether a host may lead to it; a proxy of the environment is reached
+        whatever it says, and has rules of its own."""
         self._clock = clock
+        self._may_reach = may_reach
         self.call_timeout = call_timeout
         self._connect_timeout = connect_timeout
         self._max_bytes = max_bytes
@@ -205,12 +209,14 @@ class HttpClient:
             raise InvalidInput("A request header holds a line break or a non-ASCII character")
         client = self._client(direct=is_loopback(host), tls=parts.scheme == "https")
         seconds = self.call_timeout if timeout is None else timeout
-        with Watch(seconds, self._clock) as watch:
+        with Watch(seconds, self._clock, self._guard(host)) as watch:
             request = _Request(method, url, headers, credential, body, seconds)
             outcome = self._exchange(client, request, watch)
         if isinstance(outcome, Answer):
             return outcome
-        if watch.late:
+        if watch.forbidden:
+            outcome = "its name leads to a private address"
+        elif watch.late:
             outcome = f"no whole answer within {seconds:g} s"
         if watch.sent:
             raise NoAnswer(
@@ -222,6 +228,12 @@ class HttpClient:
             then="Nothing was sent",
             remedy="Check the network, the proxy settings and the URL; it is safe to try again.",
         )
+
+    def _guard(self, host: str) -> Callable[[str, str], bool] | None:
+        may_reach = self._may_reach
+        if may_reach is None:
+            return None
+        return lambda address, asked: asked.strip("[]") != host or may_reach(address, host)
 
     def close(self) -> None:
         """Ends what httpx holds; a later call opens it anew."""

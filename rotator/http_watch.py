@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rotator.clock import Clock
 
 
-class TooLate(Exception):
-    """The call's time was over before anything was sent."""
+class NothingMayLeave(Exception):
+    """The call's time was over before anything was sent, or it leads where it must not."""
 
 
 class Watch:
@@ -25,9 +25,17 @@ class Watch:
     once it is over, nothing leaves any more.
     """
 
-    def __init__(self, seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, seconds: float, clock: Clock, may_reach: Callable[[str, str], bool] | None = None
+    ) -> None:
+        """`may_reach` is asked with the address that was connected to and the host that was asked for. It is the
+        connection that is looked at: a name may lead elsewhere when it is looked up again."""
         self.sent = False
         self.late = False
+        self.forbidden = False
+        """The host's name led to an address that the caller does not want to reach."""
+        self._may_reach = may_reach
+        self._host = ""
         self._clock = clock
         self._ends = clock.boot() + seconds
         self._lock = threading.Lock()
@@ -49,22 +57,33 @@ class Watch:
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore before and after each thing it does (public extension `trace`)."""
-        if event.endswith(".connect_tcp.complete"):
+        if event.endswith(".connect_tcp.started"):
+            self._host = str(info["host"])
+        elif event.endswith(".connect_tcp.complete"):
             self._hold(info["return_value"].get_extra_info("socket"))
         elif event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             # The boot clock notices what a timer does not: a process or a machine that was suspended.
             with self._lock:
                 self.late = self.late or self._clock.boot() >= self._ends
-                if self.late:
-                    raise TooLate
+                if self.late or self.forbidden:
+                    raise NothingMayLeave
                 self.sent = True
 
     def _hold(self, connected: socket.socket) -> None:
         """Keeps a duplicate, because TLS takes the descriptor away from the object we are given."""
         with self._lock:
             self._socket = connected.dup()
-            if self.late:
+            self.forbidden = not self._is_allowed(connected)
+            if self.late or self.forbidden:
                 self._shut_down()
+
+    def _is_allowed(self, connected: socket.socket) -> bool:
+        if self._may_reach is None:
+            return True
+        try:
+            return self._may_reach(connected.getpeername()[0], self._host)
+        except OSError:
+            return False  # it has been closed already
 
     def _expire(self) -> None:
         with self._lock:

@@ -208,6 +208,16 @@ class Policy:
         return Form.IN_PLACE if self.strategy is Strategy.IN_PLACE else Form.ASSISTED
 
     @property
+    def renewal(self) -> str:
+        """The command with which a person replaces its token."""
+        return f"rotator {'stage' if self.form is Form.ASSISTED else 'rotate'} {self.name}"
+
+    @property
+    def repairs_itself(self) -> bool:
+        """A dead token is replaced without a person."""
+        return self.on_out_of_band == "rotate" and self.form is not Form.ASSISTED
+
+    @property
     def projects(self) -> tuple[str, ...]:
         """Every project a rotation of this policy may touch, in the order in which they are leased."""
         return tuple(sorted({self.project} | ({self.standby_project} if self.standby_project else set())))
@@ -382,6 +392,19 @@ class Draining:
     """As the provider wrote it."""
     last_used_ip: str | None = None
     result: DrainResult = DrainResult.WAITING
+
+    @property
+    def earliest_end(self) -> Instant:
+        """When it may end, if the outgoing token is not used any more."""
+        by_min = self.since.plus(self.min_seconds)
+        if self.evidence is DrainEvidence.TIME or self.quiet_since is None:
+            return by_min
+        return max(by_min, self.quiet_since.plus(self.quiet_seconds), key=lambda moment: moment.wall)
+
+    @property
+    def latest_end(self) -> Instant:
+        """When it has lasted as long as it may."""
+        return self.since.plus(self.max_seconds)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ HELD: Final = "held: `rotator release` lets it rotate again"
 UNFINISHED: Final = "a rotation is unfinished and comes first"
 NO_SCHEDULE: Final = "no schedule: rotates only when asked to"
 NEVER_GENERATED: Final = "no token was ever generated; `rotator rotate` issues the first"
+NEVER_STAGED: Final = "no token was ever promoted; `rotator stage` takes the first"
 
 _A_DAY_LATE: Final = timedelta(days=1)
 
@@ -64,7 +65,8 @@ def decide(policy: Policy, facts: Facts, now: datetime) -> Decision:
     if schedule is None:
         return Decision(due=False, due_at=None, reason=NO_SCHEDULE)
     if date is None:
-        return Decision(due=False, due_at=None, reason=NEVER_GENERATED)
+        assisted = policy.strategy is Strategy.ASSISTED
+        return Decision(due=False, due_at=None, reason=NEVER_STAGED if assisted else NEVER_GENERATED)
     if now < date.at:
         return Decision(due=False, due_at=date.at, reason=f"not due yet: {date.why}")
     if not is_open(schedule, now):
@@ -113,9 +115,11 @@ def explain(policy: Policy, facts: Facts, now: datetime, *, asked_for: bool = Fa
     if schedule is None:
         parts.append("it has no schedule, so no date: it rotates only when asked to")
     elif date is None:
+        assisted = policy.strategy is Strategy.ASSISTED
         parts.append(
-            "no token was ever generated, so there is nothing to count from: "
-            f"`rotator rotate {policy.name}` issues the first"
+            f"no token was ever {'promoted' if assisted else 'generated'}, so there is nothing to count from: "
+            f"`rotator {'stage' if assisted else 'rotate'} {policy.name}` "
+            f"{'takes' if assisted else 'issues'} the first"
         )
     else:
         assert facts.anchor is not None

@@ -6,6 +6,7 @@ then what is accepted. Values that may hold a password are never repeated.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from rotator.secret import Secret, scrub
-from rotator.urls import is_loopback
+from rotator.urls import Network, is_loopback, is_web_url
 
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -143,6 +144,26 @@ def api_url(text: str) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError(f"would send the team token unencrypted over a network; {accepted}")
     return text.rstrip("/")
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks (`10.0.0.0/8`) or single addresses, separated by commas or spaces."""
+    found = []
+    for one in names(text):
+        try:
+            found.append(ipaddress.ip_network(one))
+        except ValueError:
+            raise ValueError(
+                f"names {_quoted(one)}; accepted: networks such as 10.0.0.0/8, separated by commas"
+            ) from None
+    return tuple(found)
+
+
+def pagerduty_url(text: str) -> str:
+    """Where PagerDuty takes events: the service region has a host of its own."""
+    if not is_web_url(text):
+        raise ValueError("is not a usable URL; accepted: https://events.eu.pagerduty.com/v2/enqueue, say")
+    return text
 
 
 def vault_address(text: str) -> str:

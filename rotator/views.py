@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rotator.clock import Instant, parse_rfc3339, rfc3339
 from rotator.model import (
@@ -19,6 +19,22 @@ from rotator.model import (
     Synced,
 )
 
+STATES: Final = ("needs-attention", "unknown", "overdue", "running", "draining", "due", "held", "ok")
+"""Of a policy, the urgent ones first."""
+
+
+@dataclass(frozen=True)
+class Untold:
+    """What one kind of notifier of a policy could not be told so far."""
+
+    type: str
+    waiting: int
+    """Notices that are tried again."""
+    given_up: int
+    """Notices that were tried for days."""
+    error: str
+    """Why the last try failed."""
+
 
 @dataclass(frozen=True)
 class PolicyStatus:
@@ -29,7 +45,7 @@ class PolicyStatus:
     active_project: str | None
     strategy: str
     state: str
-    """ok, due, overdue, running, draining, held, needs-attention or unknown."""
+    """One of `STATES`."""
     token_generated_at: datetime | None
     age_seconds: float | None
     next_due_at: datetime | None
@@ -41,6 +57,12 @@ class PolicyStatus:
     rotation: Rotation | None
     """The rotation that is not finished, if there is one."""
     attention: tuple[Attention, ...]
+    owner: str | None = None
+    """Who answers for it, as the policy has it."""
+    way: tuple[str, ...] = ()
+    """Names of the steps that the unfinished rotation goes through, in order."""
+    untold: tuple[Untold, ...] = ()
+    """Notifiers that are away; they delay nothing."""
 
 
 def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
@@ -105,6 +127,8 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
                 "last_outage_seconds": _bounds(s.last_outage),
                 "rotation": rotation_view(s.rotation) if s.rotation else None,
                 "attention": [attention_view(a) for a in s.attention],
+                "owner": s.owner,
+                "untold": [asdict(one) for one in s.untold],
             }
             for s in statuses
         ]
@@ -154,7 +178,7 @@ def _drain(draining: Draining | None) -> dict[str, Any] | None:
         "since": rfc3339(draining.since.wall),
         "min_until": rfc3339(draining.since.plus(draining.min_seconds).wall),
         "quiet_since": _instant(draining.quiet_since),
-        "max_until": rfc3339(draining.since.plus(draining.max_seconds).wall),
+        "max_until": rfc3339(draining.latest_end.wall),
         "last_used_at": _theirs(draining.last_used_at),
         "last_used_ip": draining.last_used_ip,
         "evidence": draining.evidence.value,

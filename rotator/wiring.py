@@ -2,7 +2,6 @@
 
 Everything is made when it is first asked for, so that a command loads and opens only what it needs.
 One module because no other may name a concrete class, and who is made of what is read in one place.
-One module because nothing else may name these classes.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
@@ -31,6 +30,7 @@ from rotator.errors import AuditUnavailable, InvalidInput
 from rotator.interrupt import Stop
 from rotator.journal.base import Holder, Journal, NoJournal
 from rotator.model import DestinationSpec, Policy, VerifySpec
+from rotator.notifiers.base import Notifier
 from rotator.provider.base import Limiter, Preparer, Provider
 from rotator.secret import Fingerprinter, Secret, key_check
 from rotator.settings import Settings
@@ -38,6 +38,8 @@ from rotator.verifiers.base import Verifier
 
 if TYPE_CHECKING:
     from rotator.destinations.vault_session import VaultSession
+    from rotator.http_client import HttpClient
+    from rotator.operations.notices import Delivery, Notifications
     from rotator.policies.load import LoadedPolicies
 
 log = logging.getLogger(__name__)
@@ -75,12 +77,15 @@ class Wiring:
         """Once `audit` was asked for: its lines are on standard error only."""
         self.stays = False
         """This process does not end by itself, so it need not give up; set before `runner` is asked for."""
+        self._begun = clock.now()
         self._lock = threading.RLock()
         self._closing = ExitStack()
         self.provider_called: Callable[[str, str, float], None] = lambda _call, _status, _seconds: None
         """Told of every call of the provider; to be set before the provider is made."""
         self.audit_failed: Callable[[], None] | None = None
         """Told of every line that the audit did not take; to be set before the audit is made."""
+        self.notified: Callable[[Delivery], None] = lambda _: None
+        """Told of every try to tell a notifier something; to be set before `notifications` is asked for."""
         self._destinations: dict[str, Destination] = {}
         self._verifiers: dict[VerifySpec, Verifier] = {}
 
@@ -413,6 +418,50 @@ class Wiring:
         assert spec.type == "smtp", spec.type  # the schema knows no other
         return SmtpVerifier(self.settings.smtp_url, seconds=self.settings.call_timeout)
 
+    # who is told
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        from rotator.operations.notices import Notifications  # noqa: PLC0415  # only for commands that act
+
+        return Notifications(
+            self.journal, self.clock, self._make_notifier, begun=self._begun, told=self.notified
+        )
+
+    @cached_property
+    def _receivers(self) -> HttpClient:
+        """The client for addresses that policies name."""
+        from rotator.http_client import HttpClient  # noqa: PLC0415  # httpx
+        from rotator.operations.notices import CALL_SECONDS  # noqa: PLC0415
+        from rotator.urls import may_reach  # noqa: PLC0415
+
+        allowed = self.settings.webhook_networks
+        http = HttpClient(
+            self.clock,
+            call_timeout=CALL_SECONDS,
+            may_reach=lambda address, host: may_reach(address, host, allowed),
+        )
+        self._closing.callback(http.close)
+        return http
+
+    def _make_notifier(self, entry: Mapping[str, Any]) -> Notifier:
+        """The notifier of one entry of `notify`. Its secrets are read for each message."""
+        source = f"/rotator/{self.journal.id}"
+        if entry["type"] == "slack":
+            from rotator.notifiers.slack import SlackNotifier  # noqa: PLC0415
+
+            return SlackNotifier(self._receivers, _read_later(entry, "url_file"))
+        if entry["type"] == "pagerduty":
+            from rotator.notifiers.pagerduty import PagerDutyNotifier  # noqa: PLC0415
+
+            key = _read_later(entry, "routing_key_file")
+            return PagerDutyNotifier(self._receivers, self.settings.pagerduty_url, key, source=source)
+        assert entry["type"] == "webhook", entry["type"]  # the schema knows no other
+        from rotator.notifiers.webhook import WebhookNotifier  # noqa: PLC0415
+
+        signing_key = _read_later(entry, "signing_key_file") if entry.get("signing_key_file") else None
+        return WebhookNotifier(self._receivers, self.clock, entry["url"], signing_key, source=source)
+
     # the engine
 
     @cached_property
@@ -440,6 +489,13 @@ class Wiring:
     def runner(self) -> Runner:
         timings = Timings(call=self.settings.call_timeout, lease=self.settings.lease, publish_on=self.stays)
         return Runner(self.ports, self.holder, timings, self.stop, self.observer, self._unwritten)
+
+
+def _read_later(entry: Mapping[str, Any], key: str) -> Callable[[], Secret]:
+    """Reads the file that a policy names under a key, each time."""
+    from rotator.credentials import read_secret_file  # noqa: PLC0415
+
+    return lambda: read_secret_file(Path(entry[key]), f"{entry['type']}.{key}")
 
 
 def _user() -> str:

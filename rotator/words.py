@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,11 @@ def bounds(measured: Bounds | None) -> str:
     the JSON has the milliseconds."""
     if measured is None:
         return "-"
+    if measured.max == 0:
+        return "0 s"
     low, high = seconds(measured.min), seconds(measured.max)
+    if math.isinf(measured.max):
+        return f"{low} s or more"
     return f"{low} s" if low == high else f"{low}-{high} s"
 
 

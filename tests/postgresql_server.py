@@ -70,17 +70,22 @@ class PostgresqlServer:
         command = [str(self._bin / "postgres"), "-D", str(self._data)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
+        self._process = self._launch(command)
         end = time.monotonic() + 30
         while True:
             try:
                 self.execute("SELECT 1")
                 return
             except psycopg.OperationalError:
-                assert self._process.poll() is None, (self._folder / "log").read_text()
-                assert time.monotonic() < end
+                assert time.monotonic() < end, (self._folder / "log").read_text()
+                if self._process.poll() is not None:
+                    # The children of one that was killed end by themselves, and keep its memory until then.
+                    self._process = self._launch(command)
                 time.sleep(0.05)
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
 
     def kill(self) -> None:
         """Pulls the plug: SIGKILL to the postmaster, whose children end by themselves."""

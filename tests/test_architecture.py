@@ -62,7 +62,9 @@ MAY_IMPORT = {
     "http": (*BASES, "", "settings_values", "views", "words"),  # "" is the version
     "http_client": (*BASES, "http_watch"),
     "http_watch": (*BASES, "http_client"),
-    "settings": (*BASES, "credentials", "settings_values"),
+    "settings": (*BASES, "credentials", "settings_sources", "settings_values"),
+    "settings_sources": (*BASES, "credentials", "settings_values"),
+    "notifiers": (*BASES, "http_client"),
     "settings_values": BASES,
     "credentials": BASES,
     "logs": BASES,
@@ -84,6 +86,7 @@ MAY_IMPORT = {
         "audit.base",
         "destinations.base",
         "journal.base",
+        "notifiers.base",
         "provider.base",
         "verifiers.base",
     ),

@@ -38,7 +38,7 @@ class ChainReport:
         }
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """The first problem found; its text is the sentence."""
 
 
@@ -48,18 +48,15 @@ def verify(path: Path, key: Secret, anchored_head: ChainHead | None) -> ChainRep
     `anchored_head` is what the journal remembers, read before the call. Raises AuditMisconfigured or
     AuditUnavailable when the file cannot be read.
     """
-    sealer = Sealer(key)
     head: ChainHead | None = None
     anchored = False
     problem: str | None = None
     try:
-        for number, raw in enumerate(_lines(path), start=1):
-            line = _genuine(sealer, raw, number)
-            _in_place(line, number, head)
-            head = line.head
+        for line in genuine_lines(path, key):
+            number, head = line.head.seq, line.head
             if anchored_head is not None and head.seq == anchored_head.seq:
                 if head != anchored_head:
-                    raise _Broken(
+                    raise Broken(
                         f"line {number} is not the event that the journal remembers as number {number}: "
                         "the log was written anew"
                     )
@@ -67,11 +64,11 @@ def verify(path: Path, key: Secret, anchored_head: ChainHead | None) -> ChainRep
         events = head.seq if head else 0
         if anchored_head is not None and events < anchored_head.seq:
             missing = anchored_head.seq - events
-            raise _Broken(
+            raise Broken(
                 f"the end is cut off after line {events}: {missing} event{'' if missing == 1 else 's'} "
                 "that the journal remembers" + (" is missing" if missing == 1 else " are missing")
             )
-    except _Broken as broken:
+    except Broken as broken:
         problem = str(broken)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -80,23 +77,37 @@ def verify(path: Path, key: Secret, anchored_head: ChainHead | None) -> ChainRep
     )
 
 
+def genuine_lines(path: Path, key: Secret) -> Iterator[Line]:
+    """The lines of a log, each checked against its MAC and the line before it.
+
+    Raises Broken at the first that is wrong, and OSError. A missing log has none.
+    """
+    sealer = Sealer(key)
+    head: ChainHead | None = None
+    for number, raw in enumerate(_lines(path), start=1):
+        line = _genuine(sealer, raw, number)
+        _in_place(line, number, head)
+        head = line.head
+        yield line
+
+
 def _genuine(sealer: Sealer, raw: bytes, number: int) -> Line:
     try:
         return sealer.open(raw)
     except NotGenuine as error:
         cause = "it was changed, or the log was written with another key" if number == 1 else "it was changed"
-        raise _Broken(f"line {number} is not as it was written ({error}): {cause}") from error
+        raise Broken(f"line {number} is not as it was written ({error}): {cause}") from error
 
 
 def _in_place(line: Line, number: int, before: ChainHead | None) -> None:
     seq = line.head.seq
     if seq > number:
         gone = "one event is" if seq - number == 1 else f"{seq - number} events are"
-        raise _Broken(f"line {number} is event {seq}: {gone} missing before it")
+        raise Broken(f"line {number} is event {seq}: {gone} missing before it")
     if seq < number:
-        raise _Broken(f"line {number} is event {seq} once more: it was repeated, moved or inserted")
+        raise Broken(f"line {number} is event {seq} once more: it was repeated, moved or inserted")
     if line.prev != (before.mac if before else NO_MAC):
-        raise _Broken(f"line {number} does not continue line {number - 1}: it comes from another log")
+        raise Broken(f"line {number} does not continue line {number - 1}: it comes from another log")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -121,7 +132,7 @@ def _lines(path: Path) -> Iterator[bytes]:
                     if len(raw) > MAX_LINE
                     else f"has {len(raw)} bytes and no end"
                 )
-                raise _Broken(f"line {number} {what}: a write was cut short, or the log was changed")
+                raise Broken(f"line {number} {what}: a write was cut short, or the log was changed")
             yield raw[:-1]
 
 

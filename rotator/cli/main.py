@@ -96,6 +96,7 @@ def application() -> typer.Typer:
     verb(trail, "verify")(audit.verify)
     verb(trail, "search")(audit.search)
     verb(trail, "tail")(audit.tail)
+    verb(trail, "export")(audit.export)
     app.add_typer(trail, name="audit")
     verb(app, "schema")(schema.schema)
     return app

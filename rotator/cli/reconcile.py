@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rotator.cli import ask, pick, signals
+from rotator.cli import ask, notices, pick, signals
 from rotator.cli.output import emit, emit_json, say
 from rotator.cli.session import Session
 
@@ -20,6 +20,8 @@ _QUESTIONS = {
     "resume": "Finish rotation {rotation} of {policy}?",
     "rotate": "Rotate {policy} now? The old token of project {project} dies at once.",
     "sync": "Write the authoritative token of {policy} to the destinations that differ?",
+    "rollback": "Make the outgoing token of {policy} current again?",
+    "adopt": "Write down what was found of {policy} as right?",
 }
 
 
@@ -40,6 +42,7 @@ def reconcile(
     wiring = session.wiring("team_token")
     chosen = _chosen(wiring, policy)
     from rotator.operations import reconcile as operation  # noqa: PLC0415
+    from rotator.operations import status  # noqa: PLC0415
 
     if active is not None:
         operation.name_active(wiring.ports, wiring.runner, chosen, active)
@@ -49,12 +52,14 @@ def reconcile(
         emit(_card(finding))
     possible = finding.action in _QUESTIONS
     if not (possible and (yes or _agreed(session, chosen, finding))):
+        status.refresh(wiring.ports, [chosen])
         if session.as_json:
             emit_json(finding.view())
         if possible:
             say("Nothing was changed; `--yes` does it.")
         return 0 if finding.action == "none" else 4
-    done = _act(session, wiring, lambda: operation.act(wiring.runner, chosen, finding))
+    done = _act(session, wiring, lambda: operation.act(wiring.ports, wiring.runner, chosen, finding))
+    status.refresh(wiring.ports, [chosen])  # attention ends with its state
     from rotator.cli import tables  # noqa: PLC0415
     from rotator.views import rotations_view, synced_view  # noqa: PLC0415
 
@@ -65,6 +70,7 @@ def reconcile(
         emit(f"\n{tables.rotations(done.rotations)}")
     if done.synced:
         say(f"{chosen.name}: {done.synced.message}.")
+    notices.tell(session, wiring)
     return done.exit_code
 
 
@@ -85,6 +91,8 @@ def _agreed(session: Session, policy: Policy, finding: Reconciliation) -> bool:
         say(_plain(finding))
     rotation = finding.unfinished.id if finding.unfinished else ""
     question = _QUESTIONS[finding.action]
+    if finding.action == "rotate" and policy.standby_project:
+        question = "Rotate {policy} now?"  # which of its two projects, the rotation finds out
     return ask.confirmed(question.format(policy=policy.name, project=policy.project, rotation=rotation))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from rotator import words
-from rotator.cli import ask, pick, signals
+from rotator.cli import ask, notices, pick, signals
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput
@@ -167,7 +167,9 @@ def _carry_out(
                 outcome = waited(session, wiring, outcome)
         if flock is not None:
             outcome = replace(outcome, rotations=flock.noted(runner, outcome.rotations))
-    return show(session, outcome, nothing="Nothing was rotated.")
+    code = show(session, outcome, nothing="Nothing was rotated.")
+    notices.tell(session, wiring)
+    return code
 
 
 def _may_ask(chosen: Sequence[Policy]) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rotator.cli import signals
-from rotator.cli.output import say, say_error
+from rotator.cli import notices, signals
+from rotator.cli.output import say, say_errors
 from rotator.cli.session import Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def run(session: Session) -> int:
     from rotator.views import synced_view  # noqa: PLC0415
 
     synced = {"synced": [synced_view(one) for one in outcome.synced]}
-    return show(session, outcome, nothing="Nothing was due.", also=synced)
+    code = show(session, outcome, nothing="Nothing was due.", also=synced)
+    notices.tell(session, wiring)
+    return code
 
 
 def show(
@@ -45,8 +47,7 @@ def show(
 
     for note in outcome.notes:
         say(note)
-    for name, error in outcome.errors:
-        say_error(error, about=name)
+    say_errors(outcome.errors)
     session.emit({**rotations_view(outcome.rotations), **also}, lambda: tables.rotations(outcome.rotations))
     if not (outcome.rotations or outcome.errors or outcome.notes):
         say(nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,17 @@ from rotator.errors import InvalidInput
 
 if TYPE_CHECKING:
     from rotator.daemon.loop import Daemon
+    from rotator.interrupt import Stop
 
 log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 5.0
 """Of the grace, for what is given up to be written down and for the HTTP port to close."""
+WAIT_SECONDS: Final = 1.0
+"""A signal that comes just before the main thread begins to wait, as one right after another may, wakes nobody:
+Python runs its handler when the wait ends."""
+NOTICE_SECONDS: Final = 1.0
+"""What is given at the end to telling what the shutdown has brought; the rest waits for the next process."""
 HTTP_SECONDS: Final = 2.0
 """How long answers that are under way are waited for at the end."""
 
@@ -46,6 +53,7 @@ def serve(session: Session) -> int:
     from rotator.cli.progress import LogLines, tell  # noqa: PLC0415
     from rotator.daemon.board import DaemonBoard  # noqa: PLC0415
     from rotator.daemon.loop import Daemon  # noqa: PLC0415  # only the daemon loads a scheduler
+    from rotator.daemon.notices import Teller  # noqa: PLC0415
     from rotator.daemon.reload import PolicyFiles  # noqa: PLC0415
     from rotator.daemon.ticker import Ticker  # noqa: PLC0415
     from rotator.http.app import make_app  # noqa: PLC0415
@@ -57,6 +65,7 @@ def serve(session: Session) -> int:
     metrics = Metrics()
     wiring.provider_called, wiring.audit_failed = metrics.provider_called, metrics.audit_failed
 
+    wiring.notified = lambda one: metrics.notified(one.type, "failed" if one.error else "sent")
     session.observer = LogLines()
     daemon = Daemon(
         wiring.runner,
@@ -73,9 +82,11 @@ def serve(session: Session) -> int:
     app = make_app(board, metrics, token, open_to_network=not settings.listen.loopback, clock=wiring.clock)
     server = HttpServer(app, settings.listen)
     ticker = Ticker(daemon.tick)
+    teller = Teller(wiring.notifications, lambda: daemon.policies)
     with signals.stopping(session.stop, tell), _reloading(daemon):
         server.start()
         ticker.start()
+        teller.start()
         try:
             log.info(
                 "serving %d policies at http://%s:%d",
@@ -83,17 +94,28 @@ def serve(session: Session) -> int:
                 server.address.host,
                 server.address.port,
             )
-            session.stop.requested.wait()
+            _wait(session.stop)
         finally:
             ticker.stop()
             if not daemon.stop(max(0.0, settings.grace - GIVE_UP_SECONDS)):
                 log.warning("the grace has ended; what is still being tried is given up")
                 session.stop.request(session.stop.signal_number)  # counts as the second signal
                 daemon.stop(GIVE_UP_SECONDS - HTTP_SECONDS)
+            teller.stop(NOTICE_SECONDS)
             # Last, so that probes are answered while a token is still being written.
             server.stop(HTTP_SECONDS)
     log.info("stopped; what was begun is in the journal")
     return 128 + session.stop.signal_number
+
+
+def _wait(stop: Stop) -> None:
+    """Until somebody asks to stop."""
+    from rotator.daemon.reaper import Reaper  # noqa: PLC0415
+
+    reaper = Reaper() if os.getpid() == 1 else None
+    while not stop.requested.wait(WAIT_SECONDS):
+        if reaper is not None:
+            reaper.look()
 
 
 @contextmanager

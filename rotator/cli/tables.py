@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rotator import words
 from rotator.cli.render import Column, card, table
-from rotator.model import Rotation, State, Verified
+from rotator.model import DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
-from rotator.views import PolicyStatus
+from rotator.views import STATES, PolicyStatus, Untold
 
 _CARDS: int = 3
 """Up to so many rotations are shown in full."""
+_LINES: int = 20
+"""More policies than these have a line each in a plan."""
 
 
 def rotations(found: Sequence[Rotation]) -> str:
@@ -63,7 +66,8 @@ def rotation(one: Rotation, *, steps: bool = False) -> str:
 
 
 def status(found: Sequence[PolicyStatus], now: datetime) -> str:
-    """One line per policy, then what needs attention and the command to type for each."""
+    """One line per policy, then what needs attention and the command to type for each; of many, how they stand
+    taken together, last, where a terminal still shows it."""
     columns = (
         Column("policy", whole=True),
         Column("state", whole=True),
@@ -82,12 +86,16 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
     )
     parts = [table(columns, rows)]
+    open_now = [one for one in found if one.rotation]
+    # Of many, each has its line above.
+    parts += [_in_progress(one.rotation, one.state, now) for one in open_now[:_LINES] if one.rotation]
     parts += [
         card(
             f"{one.name}: {attention.code}",
             "",
             (
                 ("since", f"{_moment(attention.since)}, {words.distance(attention.since, now)}"),
+                ("owner", one.owner or ""),
                 ("what", attention.message),
                 ("next", attention.next),
             ),
@@ -95,16 +103,63 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
         for attention in one.attention
     ]
+    parts += [
+        card(f"{one.name}: {untold.type} was not told", "", _untold(untold))
+        for one in found
+        for untold in one.untold
+    ]
+    if len(found) > _CARDS:
+        states = Counter(one.state for one in found)
+        told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+        parts.append(card("in all", "", [("", f"{words.count(len(found), 'policy')}: {told}")]))
     return "\n\n".join(parts)
+
+
+def _untold(one: Untold) -> list[tuple[str, str]]:
+    waiting = f"{words.count(one.waiting, 'notice')} tried again" if one.waiting else ""
+    given_up = f"{words.count(one.given_up, 'notice')} given up" if one.given_up else ""
+    return [("so far", ", ".join(part for part in (waiting, given_up) if part)), ("why", one.error)]
+
+
+def _in_progress(one: Rotation, state: str, now: datetime) -> str:
+    """Where an unfinished rotation stands, and, of a drain, how long it may take and how to end it."""
+    lines = [
+        ("rotation", f"{one.id}, begun {words.distance(one.started_at, now)}"),
+        ("step", one.step),
+    ]
+    drain = one.drain
+    if one.state is State.DRAINING and drain is not None:
+        evidence = (
+            "if the outgoing token stays unused" if drain.evidence is DrainEvidence.LAST_USED else "by time"
+        )
+        holds = one.snapshot.get("drain", {}).get("on_max", "hold") == "hold"
+        used = f"{drain.last_used_at}, from {drain.last_used_ip or 'an address not told'}"
+        lines += [
+            ("ends", f"{_until(drain.earliest_end.wall, now)}, {evidence}"),
+            (
+                "at most",
+                f"{_until(drain.latest_end.wall, now)}; then it {'holds' if holds else 'retires the token'}",
+            ),
+            ("last used", used if drain.last_used_at else ""),
+            ("to end it", f"`rotator retire {one.policy}`; to go back, `rotator rollback {one.policy}`"),
+        ]
+    return card(one.policy, state, lines)
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    return f"{_second(moment)}, {words.distance(moment, now)}" if moment > now else "at the next look"
 
 
 def plan(found: Plan, now: datetime) -> str:
     """One card per policy, in the order in which they would rotate, and what all of it takes.
 
-    Of many policies the steps are told once, below them: they are those of their strategies.
+    Of several policies the steps are told once, below them: they are those of their strategies. Of many, each
+    has a line.
     """
     if not found.entries:
         return ""
+    if len(found.entries) > _LINES:
+        return "\n\n".join([_plan_in_lines(found, now), card("in all", "", [("", summary(found))])])
     few = len(found.entries) <= _CARDS
     parts = [_planned(one, now, steps=few or one.past_no_return) for one in found.entries]
     if not few:
@@ -146,7 +201,10 @@ def _planned(one: Planned, now: datetime, *, steps: bool) -> str:
         ("why", one.decision.reason),
         ("date", one.explanation),
         ("due at", _moment(one.decision.due_at) if one.decision.due_at else ""),
-        ("rotates", f"{_second(starts)}, {words.distance(starts, now)}{limited}" if starts else ""),
+        (
+            "goes on" if one.goes_on else "rotates",
+            f"{_second(starts)}, {words.distance(starts, now)}{limited}" if starts else "",
+        ),
         ("ends", f"about {_second(ends)}" if ends else ""),
         ("lasts", f"{words.seconds(one.forecast.duration)} s: {one.forecast.duration_from}" if ends else ""),
         ("outage", expected_outage(one)),
@@ -154,6 +212,25 @@ def _planned(one: Planned, now: datetime, *, steps: bool) -> str:
         *(_way(one) if steps else ()),
     ]
     return card(one.policy.name, one.state, lines)
+
+
+def _plan_in_lines(found: Plan, now: datetime) -> str:
+    columns = (
+        Column("policy", whole=True),
+        Column("state", whole=True),
+        Column("rotates", whole=True),
+        Column("why"),
+    )
+    rows = (
+        (
+            one.policy.name,
+            one.state,
+            words.distance(one.starts_at, now) if one.starts_at else "-",
+            one.decision.reason,
+        )
+        for one in found.entries
+    )
+    return table(columns, rows)
 
 
 def _way(one: Planned) -> list[tuple[str, str]]:
@@ -184,6 +261,8 @@ def _steps(one: Rotation) -> str:
 
 
 def _last(one: PolicyStatus) -> str:
+    if one.rotation is not None and one.rotation.step in one.way:
+        return f"step {one.way.index(one.rotation.step) + 1} of {len(one.way)}: {one.rotation.step}"
     if one.last_outcome is None:
         return "-"
     return f"{one.last_outcome}, {words.bounds(one.last_outage)}" if one.last_outage else one.last_outcome

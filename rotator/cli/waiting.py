@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rotator.cli import signals
+from rotator.cli import notices, signals
 from rotator.cli.output import say
 from rotator.cli.session import Session
 
@@ -26,7 +26,9 @@ def carry_out(session: Session, wiring: Wiring, act: Callable[[], list[Rotation]
         outcome = outcome_of(act())
         if wait:
             outcome = waited(session, wiring, outcome)
-    return show(session, outcome, nothing="Nothing was changed.")
+    code = show(session, outcome, nothing="Nothing was changed.")
+    notices.tell(session, wiring)
+    return code
 
 
 def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
@@ -43,13 +45,18 @@ def waited(session: Session, wiring: Wiring, outcome: Outcome) -> Outcome:
     for one in outcome.rotations:
         _say_what_to_revoke(one)
     rotations, interrupted = draining.wait(
-        wiring.runner, wiring.clock, session.stop, outcome.rotations, _show
+        wiring.runner, wiring.clock, session.stop, outcome.rotations, lambda one: _show(session, one)
     )
     return with_rotations(outcome, rotations, interrupted)
 
 
-def _show(rotation: Rotation) -> None:
-    say(f"{rotation.policy}: {rotation.message or rotation.state}")
+def _show(session: Session, rotation: Rotation) -> None:
+    from rotator.engine.context import Progress  # noqa: PLC0415
+
+    # The watcher has mostly heard it from the runner already, and does not say a thing twice.
+    session.observer(
+        Progress(rotation.policy, rotation.id, rotation.step, rotation.message or rotation.state.value)
+    )
     _say_what_to_revoke(rotation)
 
 

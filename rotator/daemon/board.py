@@ -36,6 +36,11 @@ class DaemonBoard:
     def statuses(self) -> list[PolicyStatus]:
         return statuses(self._journal, self._clock, self._daemon.policies, self._next_cron)
 
+    def status(self, policy: str) -> PolicyStatus | None:
+        wanted = [one for one in self._daemon.policies if one.name == policy]
+        found = statuses(self._journal, self._clock, wanted, self._next_cron)
+        return next((one for one in found if one.name == policy), None)
+
     def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
         return self._journal.rotations(policy, limit=limit)
 

@@ -316,7 +316,10 @@ class Daemon:
         if decision.due_at is None:
             return usual
         left = (decision.due_at - self._ports.clock.now()).total_seconds()
-        return usual if left <= 0 else min(usual, left)
+        if left <= 0:
+            # What became due while it was looked at has its turn at once; what stays due is a person's to do.
+            return usual if decision.due else 0.0
+        return min(usual, left)
 
     # what is said
 

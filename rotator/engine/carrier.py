@@ -31,7 +31,6 @@ from rotator.engine.states import (
 )
 from rotator.engine.table import function_of
 from rotator.errors import (
-    AuditUnavailable,
     Interrupted,
     InvalidInput,
     JournalUnavailable,
@@ -69,7 +68,7 @@ class Carrier:
         self._stop = stop
         self._observer = observer
         self._unwritten = unwritten
-        """Gets audit events that no log took, when the process would otherwise forget them."""
+        """Gets audit events that no log takes, at once: the process may end before one does."""
         self._check_hold = check_hold
 
     def carry(
@@ -87,6 +86,7 @@ class Carrier:
         context = self.context(rotation, policy, lease)
         context.new = token
         context.old = old
+        context.resumed = resumed
         context.ledger.audit_optional = rotation.urgent
         context.ledger.forgiving = resumed and past_no_return(rotation)
         try:
@@ -96,7 +96,7 @@ class Carrier:
             message = f"{error}{self._taken_by_emergency(rotation)}"
             context.change(message=message, exit_code=error.exit_code)
             context.say(message)
-            self._audit_leftovers(context)
+            context.ledger.leave_audit()
             return context.rotation
         self._write_leftovers(context)
         return context.rotation
@@ -113,6 +113,7 @@ class Carrier:
                     step=context.rotation.step,
                     reason=context.rotation.reason,
                     strategy=context.rotation.strategy,
+                    owner=context.policy.owner,
                     destinations=list(context.destinations),
                     **urgency,
                 )
@@ -142,7 +143,7 @@ class Carrier:
             verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
             limiter=self._ports.limiter,
             fingerprints=self._ports.fingerprints,
-            ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock),
+            ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock, self._unwritten),
             clock=self._ports.clock,
             timings=self._timings,
             stop=self._stop,
@@ -310,22 +311,11 @@ class Carrier:
         context.save()
         context.say(str(error))
 
-    def _audit_leftovers(self, context: Context) -> None:
-        """What the audit log did not take, when the journal is not ours to write any more."""
-        try:
-            context.ledger.flush_audit()
-        except AuditUnavailable as error:
-            log.warning("audit not written: %s", error)
-            for event, at in context.ledger.spooled():
-                self._unwritten(event, at)
-
     def _write_leftovers(self, context: Context) -> None:
         """What could not be written down is tried once more, then said out loud."""
         missing = context.ledger.unwritten()
         if not missing:
             return
-        for event, at in context.ledger.spooled():
-            self._unwritten(event, at)
         message = f"The {' and the '.join(missing)} could not be written; the events stand on standard error."
         urgent = context.rotation.urgent
         if urgent and not changed(context.rotation):

@@ -97,6 +97,8 @@ class Context:
     new: Secret | None = None
     bridge: Destination | None = None
     """The bridge token's own secret, which is only read."""
+    resumed: bool = False
+    """An earlier command began it, and this one takes it up."""
     told: dict[str, ProjectFacts] = field(default_factory=dict)
     """What the provider said of a project after its mint, for the journal, so that it is not asked twice."""
     notes: list[str] = field(default_factory=list)

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from rotator.clock import Instant
 from rotator.engine.context import Context, StepResult
-from rotator.engine.states import DRAIN
+from rotator.engine.recovery import answers
+from rotator.engine.states import DRAIN, past_no_return
 from rotator.errors import Refused, RotatorError
 from rotator.model import DrainEvidence, Draining, DrainResult, Form, ProjectFacts, Rotation, StepOutcome
 
@@ -61,6 +62,9 @@ def drain(context: Context) -> StepResult:
         return StepResult(StepOutcome.FAILED, apart, rest=True)
     else:
         context.ledger.settle(context.rotation, ("destination-behind",))
+    if dead := _promoted_is_dead(context):
+        context.save(drain=draining)
+        return _cut_off(context, dead)
     draining = replace(draining, result=_result(context, draining))
     context.save(drain=draining)
     if draining.result is DrainResult.WAITING:
@@ -140,6 +144,38 @@ def _not_read_back(context: Context) -> str:
         if value is None or context.fingerprints.of(value) != wanted:
             apart.append(f"{destination.describe()} does not serve the token that was promoted")
     return "; ".join(apart)
+
+
+def _promoted_is_dead(context: Context) -> str:
+    """Why readers hold a dead token although they were given a living one, in words; empty where nothing shows it.
+
+    It is presented only where that spoils no evidence: a mint's own token once its project's time has moved, one that
+    the provider's metadata does not describe at each look.
+    """
+    rotation = context.rotation
+    by_hand = rotation.form is Form.ASSISTED or (rotation.form is Form.BRIDGE and rotation.step == DRAIN.name)
+    if not by_hand:
+        made = context.provider.project(rotation.minting).token_generated_at
+        if rotation.generated_at_after in (None, made):
+            return ""
+    token = context.authoritative.read().value_if_token
+    if token is None or answers(context, token):
+        return ""
+    return f"The token that {context.authoritative.describe()} was given is refused by the provider (401)"
+
+
+def _cut_off(context: Context, dead: str) -> StepResult:
+    """Readers need another token now. While the outgoing one lives a person can go back to it."""
+    name = context.policy.name
+    if past_no_return(context.rotation):
+        context.attend("token-dead", dead, f"`{context.policy.renewal}` puts a new one there")
+        return StepResult(StepOutcome.DONE, dead)
+    context.attend(
+        "token-dead",
+        f"{dead}; the outgoing one was not retired",
+        f"`rotator rollback {name}` makes the outgoing token current again",
+    )
+    return StepResult(StepOutcome.FAILED, dead, rest=True)
 
 
 def _result(context: Context, draining: Draining) -> DrainResult:

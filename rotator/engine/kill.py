@@ -28,11 +28,16 @@ from rotator.provider.base import PingAnswer
 
 
 def kill_only(context: Context) -> StepResult:
-    """Ends when the token is dead, and leaves the rotation open: its next step mints and publishes."""
+    """Ends when the token is dead, and leaves the rotation open: its next step mints and publishes.
+
+    Whoever takes up an interrupted kill was not asked to leave it at that, and goes on at once.
+    """
     if context.rotation.intent is None:
         _prepare(context)
     _kill(context)
     _prove(context)
+    if context.resumed:
+        return StepResult(StepOutcome.DONE, "killed", go_to=MINT_PUBLISH.name)
     context.attend(
         "token-dead",
         "The leaked token was killed and no new one is stored yet: no store could be reached",

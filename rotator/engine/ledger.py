@@ -3,7 +3,8 @@
 Before the mint every write must succeed, or the rotation stops (no audit, no rotation). After it,
 readers may hold a dead token: then no error of journal or audit may delay the publish. `forgiving`
 switches from the one to the other; what could not be written is kept here, tried again at every
-later write, and reported by `unwritten`.
+later write, and reported by `unwritten`. An event that the audit log does not take is told at once to whoever
+collects standard error: the process may die before the log takes it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,15 @@ LASTING: Final = "bridge-old"
 class Ledger:
     """Journal and audit as one rotation sees them. Used by one thread."""
 
-    def __init__(self, journal: Journal, audit: Audit, lease: Lease, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        audit: Audit,
+        lease: Lease,
+        clock: Clock,
+        untaken: Callable[[AuditEvent, datetime], None],
+    ) -> None:
+        """`untaken` tells an audit event that no log takes for now."""
         self._journal = journal
         self._audit = audit
         self._lease = lease
@@ -37,6 +46,10 @@ class Ledger:
         self.audit_optional = False
         """A leaked token dies whether or not the audit takes a line: what it does not take is kept."""
         self._spooled: list[tuple[AuditEvent, datetime]] = []
+        self._untaken = untaken
+        self._told = 0
+        """So many of the spooled events, from the first on, were told."""
+        self._warned = ""
         self._unsaved: Rotation | None = None
         self._attention: dict[str, Attention] = {}
         self._raised: set[str] = set()
@@ -151,11 +164,8 @@ class Ledger:
             except (JournalUnavailable, AuditUnavailable) as error:
                 log.error("%s not written: %s", name, error)  # noqa: TRY400  # the message says it all
                 missing.append(name)
+        self._tell()
         return tuple(missing)
-
-    def spooled(self) -> tuple[tuple[AuditEvent, datetime], ...]:
-        """Audit events that no log has taken yet, for the last resort: standard error."""
-        return tuple(self._spooled)
 
     def _write(self, flush: Callable[[], None]) -> None:
         try:
@@ -166,10 +176,16 @@ class Ledger:
                 # The caller stops here; what it could not write is void, not late.
                 self._unsaved = None
                 self._spooled.clear()
+                self._told = 0
                 self._tokens.clear()
                 self._settling.clear()
                 raise
-            log.warning("kept for later: %s", error)
+            # Once: what cannot be written now can mostly not be written a moment later.
+            level = logging.DEBUG if str(error) == self._warned else logging.WARNING
+            self._warned = str(error)
+            log.log(level, "kept for later: %s", error)
+            if isinstance(error, AuditUnavailable):
+                self._tell()
 
     def _flush_journal(self) -> None:
         # The record first: it is what the next process goes by, and nothing else may keep it from being written.
@@ -206,3 +222,19 @@ class Ledger:
             event, at = self._spooled[0]
             self._audit.record(event, at=at)
             self._spooled.pop(0)
+            self._told = max(0, self._told - 1)
+
+    def leave_audit(self) -> None:
+        """The last try where the journal is not ours to write any more."""
+        try:
+            self.flush_audit()
+        except AuditUnavailable as error:
+            log.warning("audit not written: %s", error)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tells each event once that no log has taken."""
+        while self._told < len(self._spooled):
+            event, at = self._spooled[self._told]
+            self._told += 1
+            self._untaken(event, at)

@@ -261,6 +261,14 @@ def token_in_hand(context: Context) -> Secret:
             if value is not None and context.fingerprints.of(value) == wanted:
                 context.new = value
                 return value
+    if context.rotation.form is Form.ASSISTED:
+        raise Refused(
+            "The token that was handed in was in memory only when its process ended"
+            if wanted is None
+            else "No destination keeps the token that was handed in any more",
+            then="It cannot be used; what was begun is given up",
+            remedy=f"`rotator stage {context.policy.name}` takes it again",
+        )
     raise Refused(
         "No destination keeps the staged token any more",
         then="It cannot be used; what was begun is given up",

@@ -114,7 +114,7 @@ def _find_kept(context: Context, intent: Intent) -> Finding | None:
         for token in _held(context, destination, base):
             if context.fingerprints.of(token) in intent.known_fingerprints:
                 continue
-            if _answers(context, token):
+            if answers(context, token):
                 context.say(f"{ref} holds the token that was minted")
                 served = authoritative and token == base.value
                 return Finding(Fate.KEPT, context.instant(), token, base=None if served else base)
@@ -136,7 +136,8 @@ def _held(context: Context, destination: Destination, base: Reading) -> list[Sec
     return [token for token in held if token is not None and token.is_project_token]
 
 
-def _answers(context: Context, token: Secret) -> bool:
+def answers(context: Context, token: Secret) -> bool:
+    """Whether a token is not refused each of three times. Raises as `ping` does, Interrupted."""
     # A token younger than its propagation may be refused at first; a wrong "no" costs a further mint.
     for number in range(3):
         if context.provider.ping(token) is not PingAnswer.DEAD:

@@ -58,7 +58,7 @@ def discard(context: Context) -> StepResult:
                 "old-token-alive", f"{lives}, and it has leaked", "Revoke it in the Lettermint dashboard"
             )
         else:
-            context.notes.append(f"{lives}: revoke it in the Lettermint dashboard.")
+            context.notes.append(f"{lives}: hand it in again, or revoke it in the Lettermint dashboard.")
         return StepResult(StepOutcome.DONE, "the token that was handed in is a person's to revoke")
     if rotation.form is not Form.STANDBY or rotation.intent is None:
         return StepResult(StepOutcome.DONE)

@@ -222,6 +222,7 @@ class Runner:
                 lease,
                 KnownToken(fingerprint, project, policy.name, None, "adopted", self._ports.clock.now()),
             )
+            self._ports.journal.note_active(policy.name, project, self._ports.clock.now())
 
     def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
         """Ends a drain now. Raises Held, and Refused where the outgoing token is still in use, or nothing tells

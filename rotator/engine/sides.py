@@ -7,6 +7,7 @@ the token that readers hold, so without evidence nothing is begun.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,17 +16,20 @@ from rotator.engine.context import Context
 from rotator.engine.ledger import LASTING
 from rotator.engine.pair import check_pair
 from rotator.engine.states import overlaps
-from rotator.errors import NeedsAttention, Refused
+from rotator.errors import NeedsAttention, Refused, Unreachable
 from rotator.journal.base import Journal
-from rotator.model import Form, Policy
-from rotator.provider.base import PingAnswer
+from rotator.model import Form, Policy, ProjectFacts, Rotation
+from rotator.provider.base import PingAnswer, Provider
 from rotator.secret import Secret
+from rotator.verifiers.base import Verdict
 
 BRIDGE_OLD: Final = timedelta(days=180)
 """A bridge token can only be renewed by hand; older than this somebody is reminded to."""
 
 _LOOKED_BACK: Final = 20
-"""Rotations of a policy among which the last promote is looked for."""
+"""Rotations of a policy among which the last promote, and the last measured outage, are looked for."""
+_FIRST_LOOK: Final = 2
+"""Most that is looked for stands in the latest ones: of many policies, reading all costs seconds."""
 
 
 def choose_sides(context: Context, *, alive: bool) -> None:
@@ -73,20 +77,12 @@ def _check_unused(context: Context, idle: str) -> None:
     """Refuses to mint where the present token was used within `quiet`: the mint would kill it under its user.
 
     That happens after a hand-made change of the active side, after a lost journal, or where the project serves
-    somebody else. Both times compared are the provider's; only the age is taken on our clock.
+    somebody else.
     """
-    facts = context.provider.project(idle)
-    used, made = _read(facts.token_last_used_at), _read(facts.token_generated_at)
-    if used is None or (made is not None and used <= made):
+    quiet = context.policy.drain.quiet
+    happened = in_use(context.provider, context.clock.now(), context.provider.project(idle), quiet)
+    if not happened:
         return
-    age = (context.clock.now() - used).total_seconds()
-    quiet = context.policy.drain.quiet.total_seconds()
-    if age >= quiet:
-        return
-    happened = (
-        f"The token of project {idle}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
-        f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
-    )
     if context.rotation.urgent:
         context.notes.append(f"{happened}.")
         return
@@ -94,7 +90,25 @@ def _check_unused(context: Context, idle: str) -> None:
         happened,
         then="Nothing was changed",
         remedy=f"Move that consumer to what {context.authoritative.describe()} holds; the rotation can begin when "
-        f"the token was unused for {timedelta(seconds=round(quiet))}",
+        f"the token was unused for {timedelta(seconds=round(quiet.total_seconds()))}",
+    )
+
+
+def in_use(provider: Provider, now: datetime, facts: ProjectFacts, quiet: timedelta) -> str:
+    """Who used an idle project's token since it was made and within `quiet`, in words; empty where nobody did.
+
+    All times are the provider's, the present too where it tells that: our wall clock may be an hour wrong. Raises as
+    `Provider.greet`.
+    """
+    used, made = _read(facts.token_last_used_at), _read(facts.token_generated_at)
+    if used is None or (made is not None and used <= made):
+        return ""
+    now += timedelta(seconds=provider.greet().clock_ahead or 0.0)
+    if now - used >= quiet:
+        return ""
+    return (
+        f"The token of project {facts.id}, which a mint there kills, is in use: last at {facts.token_last_used_at} "
+        f"from {facts.token_last_used_ip or 'an address the provider does not tell'}"
     )
 
 
@@ -137,12 +151,16 @@ def _stay_on_active(context: Context, *, alive: bool) -> None:
 
 
 def active_side(context: Context, token: Secret) -> str:
-    """The project of the token that readers hold. Raises NeedsAttention where nothing shows it."""
+    """The project of the token that readers hold. Raises NeedsAttention where nothing shows it, Unreachable where
+    what could show it cannot be asked now."""
     known = context.ledger.known_project(context.fingerprints.of(token))
     if known in context.policy.projects:
         return str(known)
+    unasked = ""
     for verifier in context.verifiers:
         attempt = verifier.verify(token, key=context.key("identity", token))
+        if attempt.verdict is Verdict.UNKNOWN or attempt.unasked:
+            unasked = attempt.unasked or attempt.detail
         if attempt.project in context.policy.projects:
             context.say(f"a test send shows that the current token belongs to project {attempt.project}")
             return str(attempt.project)
@@ -152,6 +170,12 @@ def active_side(context: Context, token: Secret) -> str:
                 then="Nothing was changed",
                 remedy="Correct `project`, `standby` or the destination in the policy",
             )
+    if unasked:
+        raise Unreachable(
+            f"It could not be found out which of the two projects the current token belongs to: {unasked}",
+            then="Nothing was changed, because minting in the wrong one would kill the token that readers hold",
+            remedy="Try again",
+        )
     raise NeedsAttention(
         "out-of-band",
         "Nothing shows which of the two projects the current token belongs to: the journal does not know it",
@@ -200,19 +224,35 @@ def remembered_side(journal: Journal, policy: Policy) -> str:
     return last_incoming(journal, policy) or policy.project
 
 
+def latest(journal: Journal, policy: str) -> Iterator[Rotation]:
+    """The policy's rotations of late, newest first, read as far as they are looked at."""
+    first = journal.rotations(policy, limit=_FIRST_LOOK)
+    yield from first
+    if len(first) == _FIRST_LOOK:
+        seen = {one.id for one in first}
+        rest = journal.rotations(policy, limit=_LOOKED_BACK)
+        yield from (one for one in rest if one.id not in seen)
+
+
 def last_incoming(journal: Journal, policy: Policy) -> str | None:
-    """Of a pair, the project whose token was promoted last; None where the journal knows of no promote."""
-    if policy.form is Form.STANDBY:
-        for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
-            current = one.promoted is not None or (one.minted and not overlaps(one))
-            if current and not one.abandoned and one.incoming in policy.projects:
-                return str(one.incoming)
-    return None
+    """Of a pair, the project whose token was promoted last, or was found current since; None where the journal knows
+    of neither."""
+    if policy.form is not Form.STANDBY:
+        return None
+    noted = journal.noted_active(policy.name)
+    if noted is not None and noted[0] not in policy.projects:
+        noted = None
+    for one in latest(journal, policy.name):
+        current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
+        if current is not None and not one.abandoned and one.incoming in policy.projects:
+            later = noted is not None and noted[1] > current.wall
+            return noted[0] if noted is not None and later else str(one.incoming)
+    return noted[0] if noted is not None else None
 
 
 def last_promote(journal: Journal, policy: Policy) -> datetime | None:
     """When a token that a person made was last promoted; what an `assisted` schedule counts from."""
-    for one in journal.rotations(policy.name, limit=_LOOKED_BACK):
+    for one in latest(journal, policy.name):
         current = one.promoted or (one.served if one.minted and not overlaps(one) else None)
         if current is not None and not one.abandoned:
             return current.wall

@@ -117,9 +117,14 @@ def steps_of(subject: Policy | Rotation) -> tuple[Step, ...]:
     return _STEPS[subject.form]
 
 
+def way_of(rotation: Rotation) -> tuple[Step, ...]:
+    """The steps that the rotation goes through as it stands: others once it was given up."""
+    return _ABANDONING if rotation.abandoned else steps_of(rotation)
+
+
 def steps_left(rotation: Rotation) -> tuple[Step, ...]:
     """The steps from the one to go on with; all of them where nothing was changed yet."""
-    steps = _ABANDONING if rotation.abandoned else steps_of(rotation)
+    steps = way_of(rotation)
     if not changed(rotation):
         return steps
     return steps[[step.name for step in steps].index(rotation.step) :]
@@ -127,7 +132,7 @@ def steps_left(rotation: Rotation) -> tuple[Step, ...]:
 
 def step_after(rotation: Rotation, name: str) -> str:
     """The name of the step that follows; empty after the last."""
-    steps = _ABANDONING if rotation.abandoned else steps_of(rotation)
+    steps = way_of(rotation)
     names = [step.name for step in steps]
     place = names.index(name) + 1
     return names[place] if place < len(names) else ""

@@ -11,6 +11,7 @@ from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
+from rotator.engine.summary import summary
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
 from rotator.model import Bounds, DestinationState, Rotation, Slot, State, StepOutcome, Verified
@@ -269,7 +270,7 @@ def close(context: Context) -> StepResult:
         step=left,
         finished_at=context.clock.now(),
         exit_code=4 if context.ledger.raised else 0,
-        message=" ".join([*context.notes, *([] if context.ledger.raised else [_summary(context)])]),
+        message=" ".join([*context.notes, *([] if context.ledger.raised else [summary(context.rotation)])]),
     )
     if state is State.COMPLETED:
         context.ledger.settle(context.rotation)
@@ -367,25 +368,9 @@ def _left_to_do(context: Context) -> str:
         return PROVE_DEAD.name
     if "old-token-alive" in raised:
         return ""  # nothing is left that could present it
+    if "token-dead" in raised:
+        return ""  # somebody else killed what was published: only another rotation helps
     return CLOSE.name if raised else ""
-
-
-def _summary(context: Context) -> str:
-    rotation = context.rotation
-    parts = ["The new token is stored and verified"] if _verified(rotation) else ["The new token was stored"]
-    if rotation.old_token_dead:
-        parts.append("the old one is proved dead")
-    elif rotation.old_fingerprint is not None:
-        parts.append("the old one could not be presented, so its death is not proved")
-    if rotation.outage is not None:
-        parts.append(
-            f"the store held no living token for {rotation.outage.min:.3f} to {rotation.outage.max:.3f} s"
-        )
-    return "; ".join(parts) + "."
-
-
-def _verified(rotation: Rotation) -> bool:
-    return bool(rotation.verified) and all(result.ok for result in rotation.verified)
 
 
 def _plain_outage(context: Context) -> dict[str, float] | None:

@@ -51,12 +51,9 @@ class Agreement:
     unread: tuple[tuple[str, RotatorError], ...] = ()
     """Destinations that could not be read, by their description, and why."""
     problem: NeedsAttention | None = None
-    """Why the leading token may not be spread, or why there is none although we wrote one."""
-
-    @property
-    def dead(self) -> bool:
-        """Readers of the authoritative destination hold a dead token."""
-        return self.problem is not None and self.problem.attention == "token-dead"
+    """Why the leading token may not be spread or is none of ours, or why there is none although we wrote one."""
+    dead: bool | None = None
+    """Whether the provider refuses the leading token; None where nothing gave reason to ask."""
 
     @property
     def holds(self) -> bool:
@@ -64,11 +61,12 @@ class Agreement:
         return self.leading is not None and not (self.differences or self.unread or self.problem)
 
 
-def compare(ports: Ports, policy: Policy, *, adopt: bool = False) -> Agreement:
+def compare(ports: Ports, policy: Policy, *, adopt: bool = False, doubted: bool = False) -> Agreement:
     """Reads every destination and writes nothing. `adopt`: a person vouches for the authoritative token.
 
-    The provider is asked only where something differs, or where the journal knows the authoritative token as
-    dead. Raises as reading the authoritative one and `ping` do.
+    The provider is asked about that token only where something speaks against it: `doubted` by the caller, another
+    destination differs, or it is not the one that we wrote last. Raises as reading the authoritative destination and
+    `ping` do.
     """
     first = ports.destination(policy.authoritative).read()
     leading = first.value_if_token
@@ -86,9 +84,15 @@ def compare(ports: Ports, policy: Policy, *, adopt: bool = False) -> Agreement:
     if leading is None:
         return Agreement(None, unread=tuple(unread), problem=_emptied(ports, policy, first))
     differences = tuple(_difference(ports, policy, leading, *pair) for pair in found)
-    return Agreement(
-        leading, differences, tuple(unread), _problem(ports, policy, leading, differences, adopt=adopt)
+    known = ports.journal.known_token(ports.fingerprints.of(leading))
+    strange = _strange(ports, policy, ports.fingerprints.of(leading), known, adopt=adopt)
+    if not (differences or doubted or strange or (known is not None and known.dead_since is not None)):
+        return Agreement(leading, unread=tuple(unread))
+    dead = is_dead(ports, leading)
+    problem = (
+        _refused(ports, policy, differences) if dead else _out_of_band(ports, policy, differences, strange)
     )
+    return Agreement(leading, differences, tuple(unread), problem, dead)
 
 
 def _emptied(ports: Ports, policy: Policy, reading: Reading) -> NeedsAttention | None:
@@ -97,7 +101,7 @@ def _emptied(ports: Ports, policy: Policy, reading: Reading) -> NeedsAttention |
         one.minted and not (one.unfinished or one.abandoned) for one in ports.journal.rotations(policy.name)
     ):
         return None
-    new = f"`rotator rotate {policy.name}` puts a new token into all destinations"
+    new = f"`{policy.renewal}` puts a new token there"
     if reading.content is Content.FOREIGN and not policy.authoritative.overwrite:
         new = f"Take out what was written there, or say `overwrite: true`; then {new}"
     return NeedsAttention(
@@ -143,53 +147,74 @@ def _is_newest(ports: Ports, policy: Policy, known: KnownToken) -> bool:
     return (newest := next(minted, None)) is not None and newest.new_fingerprint == known.fingerprint
 
 
-def _problem(
-    ports: Ports, policy: Policy, leading: Secret, differences: tuple[Difference, ...], *, adopt: bool
-) -> NeedsAttention | None:
-    fingerprint = ports.fingerprints.of(leading)
-    known = ports.journal.known_token(fingerprint)
-    if not differences and (known is None or known.dead_since is None):
-        return None
-    where = ports.destination(policy.authoritative).describe()
-    others = "; ".join(str(difference) for difference in differences)
-    if is_dead(ports, leading):
-        disagree = f", and destinations disagree: {others}" if differences else ""
-        return NeedsAttention(
-            "token-dead",
-            f"The token in {where} is refused by the provider (401){disagree}",
-            then="Nothing was written: a dead token is not spread",
-            remedy=f"`rotator rotate {policy.name}` puts a new one into all of them"
-            + _in_its_way(differences),
-        )
-    if not differences:
-        return None
+@dataclass(frozen=True)
+class _Strange:
+    """Why a living token in the authoritative destination is not the one that belongs there."""
+
+    is_: str
+    then: str
+    remedy: str
+
+
+def _strange(
+    ports: Ports, policy: Policy, fingerprint: str, known: KnownToken | None, *, adopt: bool
+) -> _Strange | None:
+    left = "It was left as it is"
     if known is not None and known.project not in policy.projects:
-        return NeedsAttention(
-            "out-of-band",
-            f"{where} holds a token of another project, {known.project}",
-            then="It was not written anywhere else",
-            remedy="Find out who wrote it there; put the token of this policy's project back, or correct the policy",
+        return _Strange(
+            f"a token of another project, {known.project}",
+            left,
+            "Find out who wrote it there; put the token of this policy's project back, or correct the policy",
         )
     minted = [one for one in ports.journal.rotations(policy.name) if one.minted and not one.abandoned]
+    if not minted or minted[0].new_fingerprint == fingerprint:
+        return None
     by = next((one.id for one in minted if one.old_fingerprint == fingerprint), None)
     if by is not None:
-        return NeedsAttention(
-            "out-of-band",
-            f"{where} holds an earlier token, which rotation {by} replaced and which still answers, and destinations "
-            f"disagree: {others}",
-            then="It was not written anywhere else",
-            remedy=f"`rotator rotate {policy.name}` puts a new one into all of them; revoke the earlier one in the "
-            "Lettermint dashboard",
+        return _Strange(
+            f"an earlier token, which rotation {by} replaced and which still answers",
+            left,
+            f"`{policy.renewal}` puts a new one there; revoke the earlier one in the Lettermint dashboard",
         )
-    if known is None and minted and not adopt:
-        return NeedsAttention(
-            "out-of-band",
-            f"{where} holds a living token that no rotation of ours wrote, and destinations disagree: {others}",
-            then="It was not written anywhere else",
-            remedy=f"If it is the right one, `rotator reconcile {policy.name}` writes it to the others; "
-            f"`rotator rotate {policy.name}` puts a new one into all of them",
+    if known is None and not adopt:
+        return _Strange(
+            "a living token that no rotation of ours wrote",
+            left,
+            f"If it is the right one, `rotator reconcile {policy.name}` takes it over; `{policy.renewal}` puts a new "
+            "one there",
         )
     return None
+
+
+def _refused(ports: Ports, policy: Policy, differences: tuple[Difference, ...]) -> NeedsAttention:
+    where = ports.destination(policy.authoritative).describe()
+    by_itself = "`rotator run` or " if policy.repairs_itself else ""
+    return NeedsAttention(
+        "token-dead",
+        f"The token in {where} is refused by the provider (401){_disagree(differences)}",
+        then="Readers cannot send; a dead token is written nowhere",
+        remedy=f"{by_itself}`{policy.renewal}` puts a new one there{_in_its_way(differences)}, if nobody else manages "
+        "this token",
+    )
+
+
+def _out_of_band(
+    ports: Ports, policy: Policy, differences: tuple[Difference, ...], strange: _Strange | None
+) -> NeedsAttention | None:
+    if strange is None:
+        return None
+    where = ports.destination(policy.authoritative).describe()
+    return NeedsAttention(
+        "out-of-band",
+        f"{where} holds {strange.is_}{_disagree(differences)}",
+        then=strange.then,
+        remedy=strange.remedy,
+    )
+
+
+def _disagree(differences: tuple[Difference, ...]) -> str:
+    others = "; ".join(str(difference) for difference in differences)
+    return f", and destinations disagree: {others}" if others else ""
 
 
 def _in_its_way(differences: tuple[Difference, ...]) -> str:

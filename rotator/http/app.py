@@ -18,12 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rotator.clock import Clock, SystemClock
 from rotator.errors import RotatorError
-from rotator.http import answers, page
+from rotator.http import answers
 from rotator.http.answers import Problem, json_answer, text_answer
 from rotator.http.base import Board
 from rotator.http.body import reason_of
 from rotator.http.guard import Guard, caller
 from rotator.http.metrics import Metrics, Scene
+from rotator.http.pages import overview
+from rotator.http.pages import policy as policy_page
 from rotator.http.workers import Overloaded, Workers
 from rotator.secret import Secret
 from rotator.views import rotations_view, status_view
@@ -58,7 +60,8 @@ def make_app(
             Route("/healthz", endpoints.healthz),
             Route("/readyz", endpoints.readyz),
             Route("/metrics", endpoints.metrics),
-            Route("/", endpoints.page),
+            Route("/", endpoints.overview),
+            Route("/policies/{name}", endpoints.policy),
             Route("/api/v1/status", endpoints.status),
             Route("/api/v1/rotations", endpoints.rotations),
             Route("/api/v1/policies/{name}/rotate", endpoints.rotate, methods=["POST"]),
@@ -107,12 +110,27 @@ class _Endpoints:
         text = await _waited(self._texts, lambda: self._metrics.exposition(scene), API_SECONDS)
         return Response(text, headers={"Content-Type": _METRICS_TYPE})
 
-    async def page(self, request: Request) -> Response:
+    async def overview(self, request: Request) -> Response:
         self._guard.reader(request, in_browser=True)
-        return await _waited(self._calls, self._page, API_SECONDS)
+        return await _waited(
+            self._calls,
+            lambda: overview.answer(self._board.statuses(), self._clock.now()),
+            API_SECONDS,
+        )
 
-    def _page(self) -> Response:
-        return page.answer(self._board.statuses(), self._clock.now())
+    async def policy(self, request: Request) -> Response:
+        self._guard.reader(request, in_browser=True)
+        return await _waited(self._calls, lambda: self._policy(request.path_params["name"]), API_SECONDS)
+
+    def _policy(self, name: str) -> Response:
+        known = bool(_POLICY.fullmatch(name))
+        one = self._board.status(name) if known else None
+        rotations = self._board.rotations(name, policy_page.ROTATIONS) if known else []
+        if one is None and not rotations:
+            raise Problem(
+                404, "not-found", "There is no policy of that name, and there never was", "", "Look at /"
+            )
+        return policy_page.answer(name, one, rotations, self._clock.now())
 
     async def status(self, request: Request) -> Response:
         self._guard.reader(request, in_browser=False)

@@ -11,8 +11,7 @@ from rotator.views import PolicyStatus
 class Board(Protocol):
     """The daemon, as HTTP sees it. Safe to use from several threads at once.
 
-    No method reaches the network, except through a journal that is a server. `statuses`, `rotations` and
-    `request` raise JournalUnavailable.
+    No method reaches the network, except through a journal that is a server. All but `ready` raise JournalUnavailable.
     """
 
     def ready(self) -> tuple[str, ...]:
@@ -21,6 +20,10 @@ class Board(Protocol):
 
     def statuses(self) -> list[PolicyStatus]:
         """Where every policy stands, in the order of the policies."""
+        ...
+
+    def status(self, policy: str) -> PolicyStatus | None:
+        """Where one policy stands; None where there is none of that name, nor anything open that it left."""
         ...
 
     def rotations(self, policy: str | None, limit: int) -> list[Rotation]:

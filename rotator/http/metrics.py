@@ -90,6 +90,12 @@ class Metrics:
             "Lines that the audit log did not take.",
             registry=registry,
         )
+        self._notifications = Counter(
+            "rotator_notifications",
+            "Tries to tell a notifier something, by its type; outcome sent or failed.",
+            ("type", "outcome"),
+            registry=registry,
+        )
         self._reload_failed = Gauge(
             "rotator_policies_reload_failed",
             "1 while the policy files are wrong and the last good set is in use.",
@@ -119,6 +125,10 @@ class Metrics:
         """The provider's observer."""
         self._requests.labels(_label(call), _label(status)).inc()
         self._request_seconds.labels(_label(call)).observe(seconds)
+
+    def notified(self, kind: str, outcome: str) -> None:
+        """A notifier was told something (`sent`), or could not be (`failed`)."""
+        self._notifications.labels(_label(kind), outcome).inc()
 
     def audit_failed(self) -> None:
         """The audit log did not take a line."""
@@ -230,6 +240,12 @@ class _Drawn(Collector):
             "When a rotation last completed, by the journal; absent where none did.",
         )
         attention = _by_policy("rotator_needs_attention", "How many things a person must look at.")
+        matters = GaugeMetricFamily(
+            "rotator_attention",
+            "1 for each matter that a person must look at, by its code; absent once it is settled.",
+            labels=("policy", "code"),
+        )
+        untold = _by_policy("rotator_notices_untold", "How many notices no notifier has taken so far.")
         started = _by_policy(
             "rotator_unfinished_rotation_started_timestamp_seconds",
             "When the rotation that is not finished began; absent where there is none.",
@@ -244,9 +260,12 @@ class _Drawn(Collector):
             if one.name in self._scene.last_success:
                 success.add_metric(labels, self._scene.last_success[one.name])
             attention.add_metric(labels, len(one.attention))
+            for code in sorted({matter.code for matter in one.attention}):
+                matters.add_metric((*labels, code), 1)
+            untold.add_metric(labels, sum(missing.waiting + missing.given_up for missing in one.untold))
             _add(started, labels, one.rotation.started_at if one.rotation else None)
             state.add_metric((*labels, one.state), 1)
-        yield from (generated, due, success, attention, started, state)
+        yield from (generated, due, success, attention, matters, untold, started, state)
 
 
 def _by_policy(name: str, about: str) -> GaugeMetricFamily:

@@ -9,9 +9,10 @@ Invariants, kept by every implementation:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, Protocol
 
 from rotator.audit.base import Anchor
@@ -110,6 +111,68 @@ class Hold:
     reason: str
 
 
+class SpoolState(StrEnum):
+    """What is left to do about one notice for one notifier."""
+
+    WAITING = "waiting"
+    """To be sent, now or later."""
+    SENT = "sent"
+    """Told; what it is about has not been told to be over."""
+    OVER = "over"
+    """Nothing is left to tell."""
+    GIVEN_UP = "given-up"
+    """It was tried for too long."""
+
+
+@dataclass(frozen=True)
+class SpoolEntry:
+    """One notice for one notifier."""
+
+    notifier: str
+    """Names the notifier without naming its address, which is a secret."""
+    notice: str
+    """The same for the same event, whoever notices it."""
+    policy: str
+    document: str
+    state: SpoolState = SpoolState.WAITING
+    tries: int = 0
+    """Claims so far."""
+    error: str = ""
+    """Why the last try failed, in words."""
+
+
+class Spool(Protocol):
+    """Notices that wait to be sent. Safe to use from several threads and processes.
+
+    Every method raises JournalUnavailable.
+    """
+
+    def known_since(self, notifier: str, now: datetime) -> datetime:
+        """Since when this notifier is known: what happened before is not told to it. `now` for a new one."""
+        ...
+
+    def put(self, entries: Sequence[SpoolEntry]) -> int:
+        """Adds those that are not there yet, to be sent at once; how many they were."""
+        ...
+
+    def known(self, notifier: str, notices: Sequence[str]) -> set[str]:
+        """Those of these that were ever put. One is forgotten 90 days after nothing was left to do."""
+        ...
+
+    def entries(self, *states: SpoolState, policy: str | None = None) -> list[SpoolEntry]:
+        """Those in one of these states, in the order in which they were put."""
+        ...
+
+    def claim(self, notifiers: Sequence[str], seconds: float) -> SpoolEntry | None:
+        """The first one that one of these notifiers is to be sent now; nobody else gets it for so many seconds.
+        The entry is as it was before this try."""
+        ...
+
+    def settle(self, entry: SpoolEntry, state: SpoolState, *, error: str = "", again_in: float = 0.0) -> None:
+        """What came of a try. One that still waits is not claimed before so many seconds have passed."""
+        ...
+
+
 class Journal(Anchor, Protocol):
     """The durable record. Safe to use from several threads and processes.
 
@@ -121,6 +184,11 @@ class Journal(Anchor, Protocol):
     """Made with the journal; tells one journal from another."""
     created: bool
     """This process made the journal, so everything before is unknown to it."""
+
+    @property
+    def spool(self) -> Spool:
+        """Notices that wait to be sent."""
+        ...
 
     def close(self) -> None: ...
 
@@ -236,3 +304,11 @@ class Journal(Anchor, Protocol):
         ...
 
     def project_facts(self, project: str) -> tuple[ProjectFacts, datetime] | None: ...
+
+    # of a pair, the project whose token was found current other than by a promote of ours
+
+    def note_active(self, policy: str, project: str, at: datetime) -> None:
+        """Replaces what was noted before."""
+        ...
+
+    def noted_active(self, policy: str) -> tuple[str, datetime] | None: ...

@@ -95,4 +95,26 @@ MIGRATIONS: Final = (
     ),
     # Whose slot it is, so that it can be dated anew when the call is sent.
     Migration(3, ("ALTER TABLE slots ADD COLUMN claimant TEXT",)),
+    Migration(
+        4,
+        (
+            """CREATE TABLE notices (
+                number {serial},
+                notifier TEXT NOT NULL,
+                notice TEXT NOT NULL,
+                policy TEXT NOT NULL,
+                state TEXT NOT NULL,
+                tries BIGINT NOT NULL,
+                error TEXT NOT NULL,
+                document TEXT NOT NULL,
+                wait DOUBLE PRECISION NOT NULL,
+                wall DOUBLE PRECISION NOT NULL,
+                boot DOUBLE PRECISION NOT NULL,
+                boot_id TEXT NOT NULL,
+                UNIQUE (notifier, notice)
+            )""",
+            "CREATE INDEX notices_by_state ON notices (state, number)",
+            "CREATE TABLE notifiers (notifier TEXT PRIMARY KEY, since TEXT NOT NULL)",
+        ),
+    ),
 )

@@ -1,38 +1,19 @@
 """The limiter that all processes share: at most `limit` slots of a kind in any `window` seconds.
 
-Ages are by the database's time (`Database.now`). On SQLite that is the boot clock's, so a jump of the
-wall clock neither frees nor blocks a slot. A moment of another boot has only a wall time. Its age is
-believed within what is possible (not negative, not more than the window), and the next taker writes it
-anew on the present boot clock, from where it ages steadily: a wall clock that came up wrong delays by
-one window at most.
+Ages are by the database's time (`journal.moment`), so a jump of the wall clock neither frees nor blocks a
+slot. What another boot left is written anew on the present boot clock by the next taker, from where it
+ages steadily: a wall clock that came up wrong delays by one window at most.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Final
 
 from rotator.journal.base import CLAIM_SECONDS
 from rotator.journal.database import Database, Statements
+from rotator.journal.moment import Moment, moment_now
 from rotator.model import Claim
-
-
-@dataclass(frozen=True)
-class _Moment:
-    """Seconds since 1970, seconds since the boot, and which boot."""
-
-    wall: float
-    boot: float
-    boot_id: str
-
-    def age(self, now: _Moment, limit: float) -> float:
-        """Seconds from this moment to `now`, within 0 and `limit`."""
-        same_boot = self.boot_id == now.boot_id
-        return min(max(now.boot - self.boot if same_boot else now.wall - self.wall, 0.0), limit)
-
-    def before(self, seconds: float) -> _Moment:
-        return _Moment(self.wall - seconds, self.boot - seconds, self.boot_id)
-
 
 _CLAIMED_AGAIN: Final = 1.0
 """Seconds after which whoever is outranked everywhere asks again."""
@@ -51,10 +32,10 @@ class Slots:
             raise ValueError("a limit below one would never give a slot")
         if not take and claim is None:
             with self._database.read() as database:
-                return _wait(database, kind, self._now(database), limit, window)
+                return _wait(database, kind, moment_now(self._database, database), limit, window)
         with self._database.write() as database:
             self._database.lock(database, f"slots {kind}")
-            now = self._now(database)
+            now = moment_now(self._database, database)
             _adopt(database, kind, now, window)
             _sweep_claims(database, kind, now)
             left = limit - _claims_before(database, kind, claim)
@@ -79,26 +60,22 @@ class Slots:
             database.execute(
                 "UPDATE slots SET wall = ?, boot = ?, boot_id = ? WHERE number ="
                 " (SELECT max(number) FROM slots WHERE kind = ? AND claimant = ?)",
-                (*astuple(self._now(database)), kind, claim.by),
+                (*astuple(moment_now(self._database, database)), kind, claim.by),
             )
 
     def postpone(self, kind: str, seconds: float) -> None:
         with self._database.write() as database:
             self._database.lock(database, f"slots {kind}")
-            now = self._now(database)
+            now = moment_now(self._database, database)
             if seconds > _paused(database, kind, now):
                 _pause(database, kind, seconds, now)
 
-    def _now(self, database: Statements) -> _Moment:
-        now = self._database.now(database)
-        return _Moment(now.wall.timestamp(), now.boot, now.boot_id)
 
-
-def _sweep_claims(database: Statements, kind: str, now: _Moment) -> None:
+def _sweep_claims(database: Statements, kind: str, now: Moment) -> None:
     """Forgets claims that nobody has repeated."""
     rows = database.execute("SELECT claimant, wall, boot, boot_id FROM claims WHERE kind = ?", (kind,))
     for claimant, *moment in rows.fetchall():
-        if _Moment(*moment).age(now, CLAIM_SECONDS) >= CLAIM_SECONDS:
+        if Moment(*moment).age(now, CLAIM_SECONDS) >= CLAIM_SECONDS:
             database.execute("DELETE FROM claims WHERE kind = ? AND claimant = ?", (kind, claimant))
 
 
@@ -112,7 +89,7 @@ def _claims_before(database: Statements, kind: str, claim: Claim | None) -> int:
     return int(found.fetchone()[0])
 
 
-def _note_claim(database: Statements, kind: str, claim: Claim, since: _Moment | None) -> None:
+def _note_claim(database: Statements, kind: str, claim: Claim, since: Moment | None) -> None:
     """Keeps a claim from now on; with `since` None takes it away, because its slot was taken."""
     database.execute("DELETE FROM claims WHERE kind = ? AND claimant = ?", (kind, claim.by))
     if since is not None:
@@ -122,29 +99,29 @@ def _note_claim(database: Statements, kind: str, claim: Claim, since: _Moment | 
         )
 
 
-def _wait(database: Statements, kind: str, now: _Moment, limit: int, window: float) -> float:
+def _wait(database: Statements, kind: str, now: Moment, limit: int, window: float) -> float:
     """Seconds until the window has room and no pause lasts; 0.0 when that is now."""
     rows = database.execute("SELECT wall, boot, boot_id FROM slots WHERE kind = ?", (kind,))
-    ages = sorted(_Moment(*row).age(now, window) for row in rows.fetchall())
+    ages = sorted(Moment(*row).age(now, window) for row in rows.fetchall())
     full = 0.0 if len(ages) < limit else window - ages[limit - 1]
     return max(full, _paused(database, kind, now))
 
 
-def _paused(database: Statements, kind: str, now: _Moment) -> float:
+def _paused(database: Statements, kind: str, now: Moment) -> float:
     """Seconds until the pause of this kind is over."""
     found = _find_pause(database, kind)
     return 0.0 if found is None else found[0] - found[1].age(now, found[0])
 
 
-def _find_pause(database: Statements, kind: str) -> tuple[float, _Moment] | None:
+def _find_pause(database: Statements, kind: str) -> tuple[float, Moment] | None:
     """How long, and since when."""
     row = database.execute(
         "SELECT seconds, wall, boot, boot_id FROM pauses WHERE kind = ?", (kind,)
     ).fetchone()
-    return None if row is None else (row[0], _Moment(*row[1:]))
+    return None if row is None else (row[0], Moment(*row[1:]))
 
 
-def _pause(database: Statements, kind: str, seconds: float, since: _Moment) -> None:
+def _pause(database: Statements, kind: str, seconds: float, since: Moment) -> None:
     database.execute(
         "INSERT INTO pauses (kind, seconds, wall, boot, boot_id) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (kind) DO UPDATE SET seconds = excluded.seconds, wall = excluded.wall,"
@@ -153,11 +130,11 @@ def _pause(database: Statements, kind: str, seconds: float, since: _Moment) -> N
     )
 
 
-def _adopt(database: Statements, kind: str, now: _Moment, window: float) -> None:
+def _adopt(database: Statements, kind: str, now: Moment, window: float) -> None:
     """Forgets slots older than the window and dates what another boot left on this boot's clock."""
     rows = database.execute("SELECT number, wall, boot, boot_id FROM slots WHERE kind = ?", (kind,))
     for number, *columns in rows.fetchall():
-        taken = _Moment(*columns)
+        taken = Moment(*columns)
         age = taken.age(now, window)
         if age >= window:
             database.execute("DELETE FROM slots WHERE number = ?", (number,))

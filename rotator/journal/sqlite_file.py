@@ -25,7 +25,7 @@ from typing import Final
 
 from rotator.clock import Clock, Instant
 from rotator.errors import JournalUnavailable
-from rotator.journal.base import JournalMisconfigured
+from rotator.journal.base import JournalMisconfigured, NoJournal
 from rotator.journal.database import Statements
 from rotator.journal.migrations import MIGRATIONS, Migration
 from rotator.journal.sqlite_errors import explain, is_read_only_system
@@ -263,9 +263,12 @@ class SqliteFile:
     def _misconfigured(self, what: str, remedy: str) -> JournalMisconfigured:
         return JournalMisconfigured(f"{self.where} {what}", then="Nothing was changed", remedy=remedy)
 
-    def _missing(self) -> JournalMisconfigured:
-        return self._misconfigured(
-            "does not exist", "Check ROTATOR_JOURNAL; `rotator run` makes a journal where there is none"
+    def _missing(self) -> NoJournal:
+        """Also of a file without a table, which is what a crash before the first commit leaves."""
+        return NoJournal(
+            f"{self.where} does not exist",
+            then="Nothing was changed",
+            remedy="Check ROTATOR_JOURNAL; `rotator run` makes a journal where there is none",
         )
 
 

@@ -21,6 +21,7 @@ from rotator.journal.database import Database, Statements
 from rotator.journal.leases import Leases
 from rotator.journal.records import Unreadable, dumps, loads
 from rotator.journal.slots import Slots
+from rotator.journal.spool import TableSpool
 from rotator.model import Attention, Claim, ProjectFacts, Rotation
 
 Record = TypeVar("Record")
@@ -35,6 +36,7 @@ class TableJournal:
         self._head_name = audit_head
         self._leases = Leases(database, clock)
         self._slots = Slots(database)
+        self.spool = TableSpool(database)
         self.created = database.created
         found = self._meta("id")
         if found is None:
@@ -135,12 +137,14 @@ class TableJournal:
         )
 
     def rotations(self, policy: str | None = None, limit: int | None = None) -> list[Rotation]:
+        # Not one query for both: its plan would use neither index, and read every rotation there is.
+        named = "" if policy is None else " WHERE policy = :policy"
+        values: dict[str, str | int] = {} if policy is None else {"policy": policy}
         return self._many(
             Rotation,
             "rotation",
-            "SELECT document, id FROM rotations WHERE CAST(:policy AS TEXT) IS NULL OR policy = :policy"
-            " ORDER BY started_at DESC, number DESC LIMIT :limit",
-            policy=policy,
+            f"SELECT document, id FROM rotations{named} ORDER BY started_at DESC, number DESC LIMIT :limit",  # noqa: S608
+            **values,
             limit=sys.maxsize if limit is None else limit,
         )
 
@@ -267,6 +271,21 @@ class TableJournal:
             return None
         with self._readable(f"project {project}"):
             return loads(ProjectFacts, found[0]), datetime.fromisoformat(found[1])
+
+    def note_active(self, policy: str, project: str, at: datetime) -> None:
+        with self._database.write() as database:
+            database.execute(
+                "INSERT INTO meta (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (f"active {policy}", f"{_sortable(at)} {project}"),
+            )
+
+    def noted_active(self, policy: str) -> tuple[str, datetime] | None:
+        found = self._meta(f"active {policy}")
+        if found is None:
+            return None
+        at, project = found.split(" ", 1)
+        return project, datetime.fromisoformat(at)
 
     # reading and writing
 

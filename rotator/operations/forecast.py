@@ -6,12 +6,12 @@ A forecast says what it is made from, because a number without that is taken for
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from rotator.engine.states import MINT_PUBLISH
+from rotator.engine.states import DRAIN, DRAIN_BRIDGE, MINT_PUBLISH
 from rotator.journal.base import Journal
 from rotator.model import Policy, Rotation, State, Trigger
 
@@ -21,6 +21,7 @@ LOOKED_BACK: Final = 5
 """Rotations of a policy that a prediction is made from."""
 USUAL: Final = 5.0
 """Seconds that a rotation is taken to last where none has been seen."""
+_DRAINS: Final = (DRAIN.name, DRAIN_BRIDGE.name)
 _READ: Final = 20
 """Rotations among which those are looked for."""
 
@@ -38,8 +39,11 @@ class Forecast:
     duration_from: str
 
 
-def forecast(journal: Journal, policy: Policy) -> Forecast:
+def forecast(journal: Journal, policy: Policy, steps: Collection[str] | None = None) -> Forecast:
     """The longest of its last five, for both figures: what has happened lately may happen again.
+
+    `steps` names those that the duration is asked for, where it is not that of all: of a rotation that drains, say,
+    those after the drain. Named drains of a policy that has no past are taken to last as long as they must.
 
     The outage counts whatever became of the rotation, because readers lived through it; only one that is
     over is measured. Rotations by another strategy, and rehearsals, say nothing about this one.
@@ -50,11 +54,13 @@ def forecast(journal: Journal, policy: Policy) -> Forecast:
         if rotation.strategy is policy.strategy and rotation.trigger is not Trigger.REHEARSAL
     ]
     outages = [r.outage.max for r in past if r.outage is not None][:LOOKED_BACK]
-    durations = [_seconds_of_work(r) for r in past if r.state is State.COMPLETED and r.steps][:LOOKED_BACK]
+    completed = [r for r in past if r.state is State.COMPLETED and r.steps][:LOOKED_BACK]
+    durations = [_seconds_of_work(rotation, steps) for rotation in completed]
+    drains = sum(policy.drain.min.total_seconds() for name in steps or () if name in _DRAINS)
     return Forecast(
         outage=_up(max(outages)) if outages else None,
         outage_from=_longest_of(len(outages), "measured") or "no rotation of it was measured yet",
-        duration=_up(max(durations, default=USUAL)),
+        duration=_up(max(durations, default=USUAL + drains)),
         duration_from=_longest_of(len(durations), "completed")
         or "assumed, because no rotation of it has completed yet",
     )
@@ -73,7 +79,7 @@ def _up(seconds: float) -> float:
     return math.ceil(seconds * 1000) / 1000
 
 
-def _seconds_of_work(rotation: Rotation) -> float:
+def _seconds_of_work(rotation: Rotation, steps: Collection[str] | None) -> float:
     """Without the time in which it lay interrupted, and without its wait for the rate limit: where a
     rotation waits is told by its start."""
     waited, sent = 0.0, rotation.intent.sent.wall if rotation.intent else None
@@ -81,7 +87,10 @@ def _seconds_of_work(rotation: Rotation) -> float:
         end = step.at + timedelta(seconds=step.seconds)
         if step.name == MINT_PUBLISH.name and sent is not None and step.at <= sent <= end:
             waited += (sent - step.at).total_seconds()
-    return sum(step.seconds for step in rotation.steps) - waited
+    asked = [step for step in rotation.steps if steps is None or step.name in steps]
+    return sum(step.seconds for step in asked) - (
+        waited if MINT_PUBLISH.name in (s.name for s in asked) else 0
+    )
 
 
 class MintTimes:

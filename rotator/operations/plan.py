@@ -19,11 +19,13 @@ from rotator.engine.states import (
     steps_left,
     steps_of,
 )
-from rotator.errors import RotatorError
+from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Decision, Policy, ProjectFacts, Rotation
+from rotator.model import Decision, Policy, ProjectFacts, Rotation, State
 from rotator.operations.anchor import anchor_of
+from rotator.operations.draining import asks_for_revocation
 from rotator.operations.forecast import WINDOW, Forecast, MintTimes, forecast, last_of
+from rotator.operations.several import with_room
 from rotator.planner import Facts, decide, explain, most_overdue_first
 from rotator.policies.schedule import NextCron
 
@@ -53,6 +55,8 @@ class Planned:
     ends_at: datetime | None
     limited: bool = False
     """It waits for the rate limit."""
+    goes_on: bool = False
+    """It is the rest of a rotation that has begun."""
     error: RotatorError | None = None
     """Why nothing could be found out about it."""
 
@@ -130,12 +134,14 @@ def plan(
     now: datetime,
     rotate_limit: int,
     asked_for: bool = False,
+    wait: Callable[[float, int], None] | None = None,
 ) -> Plan:
     """One entry per policy, in the order in which they would rotate: what starts now first, as `run` or
     `rotate` takes it up, then what has a date, then the rest.
 
     `facts` asks the provider; what it raises is kept in the policy's entry. `asked_for`: as if `rotate`
-    named these policies now, whatever their schedules say. Raises JournalUnavailable.
+    named these policies now, whatever their schedules say. `wait` takes the seconds until the rate limit for
+    reading has room again, and for how many policies; without it they stay unknown. Raises JournalUnavailable.
     """
     held = journal.holds()
     unfinished = {rotation.policy: rotation for rotation in journal.unfinished()}
@@ -150,15 +156,21 @@ def plan(
         )
         for policy in policies
     ]
-    for look in looks:
-        look.ask(journal, facts, next_cron, now)
-    waiting = [look for look in looks if look.starts_now]
+
+    def ask(some: Sequence[_Look]) -> list[tuple[_Look, float]]:
+        # One after the other: a command that only looks stops at once, and threads could not be left behind.
+        for look in some:
+            look.ask(journal, facts, next_cron, now)
+        return [(look, look.error.retry_after) for look in some if isinstance(look.error, RateLimited)]
+
+    with_room(ask, looks, wait)
+    waiting = [look for look in looks if look.starts_now(now)]
     if not asked_for:
         waiting = [
             *(look for look in waiting if look.unfinished is not None),
             *most_overdue_first((look, look.decision) for look in waiting if look.unfinished is None),
         ]
-    rest = most_overdue_first((look, look.decision) for look in looks if not look.starts_now)
+    rest = most_overdue_first((look, look.decision) for look in looks if not look.starts_now(now))
     times = MintTimes(journal, rotate_limit, now)
     entries = tuple(look.planned(journal, times, now) for look in (*waiting, *rest))
     return Plan(entries, _summary(entries, rotate_limit))
@@ -191,7 +203,7 @@ class _Look:
         self.decision = Decision(due=False, due_at=None, reason="")
         self._explanation = ""
         self._steps: tuple[Step, ...] = ()
-        self._error: RotatorError | None = None
+        self.error: RotatorError | None = None
 
     def ask(
         self, journal: Journal, facts: Callable[[str], ProjectFacts], next_cron: NextCron, now: datetime
@@ -205,20 +217,44 @@ class _Look:
             self.decision = decide(self.policy, known, now)
             self._explanation = explain(self.policy, known, now, asked_for=self._asked_for)
         except RotatorError as error:
-            self._error = error
-            self.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
-            self._explanation = f"Nothing is known about its date: {error.happened}."
+            self.failed(error)
+        else:
+            self.error = None
         if self._left_alone:
             self._explanation += (
                 " The provider has taken rotate-token away, so `rotator run` leaves it alone; "
                 f"`rotator rotate {self.policy.name}` asks again."
             )
 
-    @property
-    def starts_now(self) -> bool:
-        if self._error is not None or self._held or self._left_alone:
+    def failed(self, error: RotatorError) -> None:
+        """Nothing could be found out, and why."""
+        self.error = error
+        self.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
+        self._explanation = f"Nothing is known about its date: {error.happened}."
+
+    def starts_now(self, now: datetime) -> bool:
+        """Whether nothing but the rate limit stands before it."""
+        if self.error is not None or self._held or self._left_alone or self._rests(now):
             return False
         return self._asked_for or self.decision.due or self.unfinished is not None
+
+    def _rests(self, now: datetime) -> bool:
+        """An unfinished rotation has nothing to do now but to look: it drains, or waits for a person."""
+        if self.unfinished is None:
+            return False
+        ends = self._drain_ends
+        return asks_for_revocation(self.unfinished) or (ends is not None and ends > now)
+
+    @property
+    def _drain_ends(self) -> datetime | None:
+        """When the drain that it is in may end at the earliest."""
+        if (
+            self.unfinished is None
+            or self.unfinished.state is not State.DRAINING
+            or not self.unfinished.drain
+        ):
+            return None
+        return self.unfinished.drain.earliest_end.wall
 
     @property
     def _left_alone(self) -> bool:
@@ -244,9 +280,19 @@ class _Look:
         mints = (MINT_PUBLISH.name, MINT_STAGE.name)
         return tuple(replace(step, mints=0) if step.name in mints else step for step in left)
 
+    @property
+    def _ready_later(self) -> datetime | None:
+        """When something would start that does not start now; None where that has no date."""
+        if self._held or self._left_alone or (self.unfinished and asks_for_revocation(self.unfinished)):
+            return None
+        return self._drain_ends or self.decision.due_at
+
     def planned(self, journal: Journal, times: MintTimes, now: datetime) -> Planned:
-        past = forecast(journal, self.policy)
-        ready = now if self.starts_now else None if self._held or self._left_alone else self.decision.due_at
+        # A drain that it is in is told by its own end.
+        left = [step.name for step in self._steps]
+        past = forecast(journal, self.policy, left[1:] if self._drain_ends else left)
+        starts_now = self.starts_now(now)
+        ready = now if starts_now else self._ready_later
         starts = ends = None
         if ready is not None:
             # Those after the first are counted as if they came at once; a drain between them is not foreseen.
@@ -260,11 +306,12 @@ class _Look:
             mints=_mints(self._steps),
             past_no_return=self.unfinished is not None and self._goes_on and past_no_return(self.unfinished),
             forecast=past,
-            starts_now=self.starts_now,
+            starts_now=starts_now,
             starts_at=starts,
             ends_at=ends,
             limited=starts is not None and ready is not None and starts > ready,
-            error=self._error,
+            goes_on=self.unfinished is not None and self._goes_on,
+            error=self.error,
         )
 
 

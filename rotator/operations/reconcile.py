@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
-from rotator.destinations.base import Content, Destination, Reading
+from rotator.audit.base import AuditEvent
+from rotator.destinations.base import Content
 from rotator.engine.ports import Ports
-from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
-from rotator.engine.sync import Agreement, compare
-from rotator.errors import Refused, RotatorError, combine_exit_codes
-from rotator.model import Policy, Rotation, Synced, Trigger
+from rotator.engine.states import overlaps, past_no_return
+from rotator.errors import Refused, combine_exit_codes, sentences
+from rotator.model import Form, Policy, Rotation, State, Synced, Trigger
+from rotator.operations import draining
+from rotator.operations.findings import Findings, find
 from rotator.provider.base import PingAnswer
-from rotator.secret import Secret
+
+_LOOKED_AT: Final = frozenset({"token-dead", "out-of-band", "destination-behind"})
+"""Attention whose state is looked at here; any other is a person's, in the words in which it was raised."""
+
+
+class Next(NamedTuple):
+    """The one safe next thing."""
+
+    action: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -24,9 +35,13 @@ class Reconciliation:
     facts: tuple[str, ...]
     unknown: tuple[str, ...]
     action: str
-    """none, resume, rotate, sync or wait."""
+    """none, resume, rollback, rotate, sync, adopt; stage and wait are for a person."""
     why: str
     unfinished: Rotation | None = None
+    fingerprint: str | None = None
+    """Of the token that readers hold."""
+    project: str | None = None
+    """Whose token it is, where it is to be adopted."""
 
     def view(self) -> dict[str, Any]:
         return {
@@ -37,32 +52,25 @@ class Reconciliation:
         }
 
 
-@dataclass
-class _Findings:
-    facts: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    foreign: bool = False
-    """The authoritative destination holds what only a person may take out."""
-    agreement: Agreement | None = None
-    """None where there is nothing to compare, or it could not be compared."""
-
-
 def reconcile(ports: Ports, policy: Policy) -> Reconciliation:
-    """Looks at everything and changes nothing."""
-    found = _Findings()
-    _ask_provider(ports, policy, found)
-    unfinished = next((r for r in open_of(ports.journal, policy) if r.policy == policy.name), None)
-    alive = _ask_destinations(ports, policy, found)
-    _compare(ports, policy, found)
-    if unfinished is not None:
-        found.facts.append(
-            f"rotation {unfinished.id} is unfinished: {unfinished.state}, next step {unfinished.step}"
-        )
-    if unfinished is not None and not (unfinished.minted and alive[policy.authoritative.ref] is False):
-        action, why = "resume", f"rotation {unfinished.id} has its step {unfinished.step} still to do"
-    else:
-        action, why = _next(policy, found, alive)
-    return Reconciliation(policy.name, tuple(found.facts), tuple(found.unknown), action, why, unfinished)
+    """Looks at everything and changes nothing. Raises JournalUnavailable, and AuditUnavailable where a test send was
+    needed to tell whose the stored token is."""
+    found = find(ports, policy)
+    action, why = _next(found)
+    rescue = found.unfinished is not None and past_no_return(found.unfinished)
+    if found.held and (action in ("rotate", "sync") or (action == "resume" and not rescue)):
+        why = f"it is held: `rotator release {policy.name}` lets it go on. Then, {action}: {why}"
+        action = "wait"
+    return Reconciliation(
+        policy.name,
+        tuple(found.facts),
+        tuple(found.unknown),
+        action,
+        why,
+        found.unfinished,
+        found.fingerprint,
+        _whose(found),
+    )
 
 
 def name_active(ports: Ports, runner: Runner, policy: Policy, project: str) -> None:
@@ -78,7 +86,7 @@ def name_active(ports: Ports, runner: Runner, policy: Policy, project: str) -> N
         raise Refused(
             "The authoritative destination holds no living token, so none of them is active",
             then="Nothing was written down",
-            remedy=f"`rotator rotate {policy.name}` issues a new one",
+            remedy=f"`{policy.renewal}` puts a new one there",
         )
     known = ports.journal.known_token(ports.fingerprints.of(token))
     if known is not None and known.origin == "minted" and known.project != project:
@@ -103,108 +111,235 @@ class Acted:
         return combine_exit_codes([*codes, self.synced.exit_code] if self.synced else codes)
 
 
-def act(runner: Runner, policy: Policy, finding: Reconciliation) -> Acted:
-    """Does the one safe next thing. Raises as `Runner.rotate`, `Runner.resume` and `Runner.sync` do."""
+def act(ports: Ports, runner: Runner, policy: Policy, finding: Reconciliation) -> Acted:
+    """Does the one safe next thing. Raises as `Runner.rotate`, `Runner.resume` and `Runner.sync` do, and Refused where
+    something else is stored by now than what was shown."""
     reason = f"reconcile: {finding.why}"
     if finding.action == "resume" and finding.unfinished is not None:
         return Acted((runner.resume(finding.unfinished),))
+    if finding.action == "rollback":
+        return Acted((draining.rollback(runner, ports.journal, policy, reason),))
     if finding.action == "rotate":
         return Acted(tuple(runner.rotate(policy, Trigger.MANUAL, reason)))
     if finding.action == "sync":
         # A person asked, having read what the authoritative destination holds.
         return Acted(synced=runner.sync(policy, Trigger.MANUAL, reason, adopt=True))
+    if finding.action == "adopt":
+        _adopt(ports, runner, policy, finding)
     return Acted()
 
 
-def _ask_provider(ports: Ports, policy: Policy, found: _Findings) -> None:
-    try:
-        facts = ports.provider.project(policy.project)
-    except RotatorError as error:
-        found.unknown.append(f"what the provider says about project {policy.project}: {error.happened}")
-        return
-    found.facts.append(f"the provider made the project's token at {facts.token_generated_at}")
-    last = next((r for r in ports.journal.rotations(policy.name) if r.generated_at_after), None)
-    if last is None:
-        found.facts.append("the journal knows no rotation of this policy, so not when we last minted")
-    elif last.generated_at_after == facts.token_generated_at:
-        found.facts.append(f"that is the mint of our rotation {last.id}")
-    else:
-        found.facts.append(f"our last mint, of rotation {last.id}, was at {last.generated_at_after}")
-
-
-def _ask_destinations(ports: Ports, policy: Policy, found: _Findings) -> dict[str, bool | None]:
-    """Whether each destination's token answers; None where it could not be found out or holds none."""
-    alive: dict[str, bool | None] = {}
-    first: Secret | None = None
-    for spec in policy.destinations:
-        destination = ports.destination(spec)
-        alive[spec.ref] = None
-        try:
-            reading = destination.read()
-        except RotatorError as error:
-            found.unknown.append(f"what {destination.describe()} holds: {error.happened}")
-            continue
-        if spec is policy.authoritative:
-            found.foreign = reading.content is Content.FOREIGN and not spec.overwrite
-        alive[spec.ref] = _judge(ports, destination, reading, found)
-        value = reading.value_if_token
-        if first is None:
-            first = value
-        elif value != first:
-            found.facts.append(
-                f"{destination.describe()} does not hold the authoritative destination's token"
-            )
-    return alive
-
-
-def _judge(ports: Ports, destination: Destination, reading: Reading, found: _Findings) -> bool | None:
-    where = destination.describe()
-    token = reading.value_if_token
-    if token is None:
-        found.facts.append(f"{where} holds no project token ({reading.content})")
-        return None
-    known = ports.journal.known_token(ports.fingerprints.of(token))
-    whose = f"known since {known.first_seen:%Y-%m-%d %H:%M} UTC" if known else "unknown to the journal"
-    try:
-        answer = ports.provider.ping(token)
-    except RotatorError as error:
-        found.unknown.append(f"whether the token in {where} lives: {error.happened}")
-        return None
-    found.facts.append(f"{where} holds a token that is {answer} and {whose}")
-    return answer is not PingAnswer.DEAD
-
-
-def _compare(ports: Ports, policy: Policy, found: _Findings) -> None:
-    if len(policy.destinations) < 2:
-        return
-    try:
-        found.agreement = compare(ports, policy, adopt=True)
-    except RotatorError:
-        return  # what could not be asked stands among the unknown already
-
-
-def _next(policy: Policy, found: _Findings, alive: dict[str, bool | None]) -> tuple[str, str]:
-    authoritative = alive[policy.authoritative.ref]
-    if authoritative is False:
-        return "rotate", "readers hold a dead token; a new one repairs that"
-    if found.foreign:
-        return (
-            "wait",
-            "the authoritative destination holds something that is no project token; it is not ours",
+def _adopt(ports: Ports, runner: Runner, policy: Policy, finding: Reconciliation) -> None:
+    token = ports.destination(policy.authoritative).read().value_if_token
+    if token is None or ports.fingerprints.of(token) != finding.fingerprint:
+        raise Refused(
+            "The authoritative destination holds another token than a moment ago",
+            then="Nothing was written down",
+            remedy=f"`rotator reconcile {policy.name}` looks again",
         )
-    if authoritative is None and not found.unknown:
-        return "rotate", "no token is stored yet; a rotation issues the first"
-    differing = found.agreement.differences if found.agreement is not None else ()
-    if authoritative and found.agreement is not None and found.agreement.problem is not None:
-        return "wait", found.agreement.problem.happened
-    if authoritative and any(one.ownership.ours for one in differing):
-        return (
-            "sync",
-            "the authoritative destination holds a living token; writing it to those that differ needs no mint",
-        )
+    if finding.project is not None:
+        runner.adopt(policy, token, finding.project)
+    for project in policy.projects:
+        facts = ports.provider.project(project)
+        data = {"token_generated_at": facts.token_generated_at}
+        ports.audit.record(AuditEvent("project.adopt", policy.name, project, trigger="manual", data=data))
+        ports.journal.remember_project(facts, ports.clock.now())
+
+
+# --- the one safe next thing: the first check that has one --------------------------------------
+
+
+def _next(found: Findings) -> Next:
+    for check in (_at_work, _unfinished, _gone, _dead, _empty, _strange, _whose_is_it, _apart):
+        if (step := check(found)) is not None:
+            return step
     if found.unknown:
-        return "wait", "not everything could be asked: " + "; ".join(found.unknown)
-    if differing:
-        why = "; ".join(f"{one.where}: {one.ownership.reason}" for one in differing)
-        return "wait", f"a destination differs and is not ours to write ({why})"
-    return "none", "readers hold a living token and nothing is unfinished"
+        return Next("wait", "not everything could be asked: " + "; ".join(found.unknown))
+    for check in (_not_ours, _bridge, _idle, _standing):
+        if (step := check(found)) is not None:
+            return step
+    return Next("none", "readers hold a living token and nothing is unfinished")
+
+
+def _at_work(found: Findings) -> Next | None:
+    if not found.at_work:
+        return None
+    return Next("wait", f"{found.at_work} is at work on it; look again when that has ended")
+
+
+def _unfinished(found: Findings) -> Next | None:
+    one = found.unfinished
+    if one is None:
+        return None
+    if found.outgoing_alive:
+        return Next(
+            "wait",
+            f"a person has to revoke the outgoing token ({one.old_fingerprint}) in the Lettermint dashboard; "
+            "the next `rotator run` sees it",
+        )
+    reversible = overlaps(one) and one.promoted is not None and not (past_no_return(one) or one.abandoned)
+    if reversible and (away := _left_behind(found, one)):
+        return away
+    if one.minted and found.lives is False and not overlaps(one):
+        return None  # what it published is dead: to resume it would be in vain
+    stuck = next((entry for entry in found.attentions if entry.code == "drain-stuck"), None)
+    if stuck is not None and one.state is State.NEEDS_ATTENTION:
+        return Next("wait", f"{stuck.message}. {stuck.next}")
+    return Next("resume", f"rotation {one.id} has its step {one.step} still to do")
+
+
+def _left_behind(found: Findings, one: Rotation) -> Next | None:
+    """Readers hold what cannot stay, while the outgoing token still lives."""
+    back = f"`rotator rollback {found.policy.name}` makes the outgoing token current again"
+    if found.lives is False:
+        return Next("rollback", f"readers hold a dead token and the outgoing one is not retired yet; {back}")
+    held = found.fingerprint
+    if held == one.old_fingerprint and one.old_fingerprint is not None:
+        return Next("rollback", f"somebody put the outgoing token back under readers; {back} everywhere")
+    return _sync(found) if held == one.new_fingerprint else None
+
+
+def _gone(found: Findings) -> Next | None:
+    if not found.gone:
+        return None
+    return Next(
+        "wait",
+        f"project {' and '.join(found.gone)} is not visible: if it was deleted, make another one in the Lettermint "
+        "dashboard and correct the policy; else look at the team token",
+    )
+
+
+def _dead(found: Findings) -> Next | None:
+    if found.lives is not False:
+        return None
+    return _renew(found, "readers hold a dead token; a new one repairs that")
+
+
+def _renew(found: Findings, why: str) -> Next:
+    """A new token, where nothing stands in its way."""
+    policy = found.policy
+    if found.not_ours:
+        left = "; ".join(found.not_ours)
+        return Next(
+            "wait",
+            f"{why}, but what is not ours to write stands in its way ({left}): take it out, or say `overwrite: true` "
+            f"there, then `{policy.renewal}`",
+        )
+    if policy.form is Form.BRIDGE and found.bridge_alive is False:
+        return Next(
+            "wait",
+            f"{why}, but the bridge is dead: make a token in the Lettermint dashboard (New token) and put it there, "
+            f"then `{policy.renewal}`",
+        )
+    if policy.form is Form.ASSISTED:
+        return Next(
+            "stage",
+            f"{why}: make one in the Lettermint dashboard (New token), then `{policy.renewal}` takes it",
+        )
+    return Next("rotate", why)
+
+
+def _empty(found: Findings) -> Next | None:
+    reading = found.reading
+    if reading is None or reading.value_if_token is not None:
+        return None
+    if reading.content is Content.FOREIGN and not found.policy.authoritative.overwrite:
+        return Next(
+            "wait",
+            "the authoritative destination holds something that is no project token, and it is not ours: take it out, "
+            f"or say `overwrite: true` there, then `{found.policy.renewal}`",
+        )
+    if found.minted:
+        return _renew(found, "the token that we wrote is not there any more; a new one repairs that")
+    return _renew(found, "no token is stored yet; a rotation issues the first")
+
+
+def _strange(found: Findings) -> Next | None:
+    problem = found.agreement.problem if found.agreement is not None else None
+    if problem is not None:
+        return Next("wait", sentences(problem.happened, problem.remedy))
+    if found.proved is not None and found.proved not in found.policy.projects:
+        return Next(
+            "wait",
+            f"the stored token belongs to project {found.proved}, which this policy does not name: put the right token "
+            "back, or correct the policy",
+        )
+    return None
+
+
+def _whose_is_it(found: Findings) -> Next | None:
+    """A living token that no rotation of ours wrote."""
+    policy = found.policy
+    if not found.lives or found.known is not None:
+        return None
+    if policy.form is Form.STANDBY and found.proved is None:
+        return Next(
+            "wait",
+            "nothing shows to which of the two projects the stored token belongs: find out, then "
+            f"`rotator reconcile {policy.name} --active PROJECT` says it",
+        )
+    if policy.form is not Form.STANDBY and (not found.minted or _sync(found) is not None):
+        return None
+    return Next(
+        "adopt",
+        f"readers hold a living token that no rotation of ours wrote; if it is the right one, it is written down as "
+        f"that of project {_whose(found)}. Else put the right one back, or `{policy.renewal}` makes another",
+    )
+
+
+def _whose(found: Findings) -> str | None:
+    """The project for which an unknown token is adopted."""
+    if not found.lives or found.known is not None:
+        return None
+    return found.proved or (found.policy.project if found.policy.form is not Form.STANDBY else None)
+
+
+def _apart(found: Findings) -> Next | None:
+    return _sync(found) if found.lives else None
+
+
+def _sync(found: Findings) -> Next | None:
+    agreement = found.agreement
+    if agreement is None or agreement.problem is not None:
+        return None
+    if not any(one.ownership.ours for one in agreement.differences):
+        return None
+    return Next(
+        "sync",
+        "the authoritative destination holds a living token; writing it to those that differ needs no mint",
+    )
+
+
+def _not_ours(found: Findings) -> Next | None:
+    differing = found.agreement.differences if found.agreement is not None else ()
+    if not differing:
+        return None
+    why = "; ".join(f"{one.where}: {one.ownership.reason}" for one in differing)
+    return Next("wait", f"a destination differs and is not ours to write ({why})")
+
+
+def _bridge(found: Findings) -> Next | None:
+    if found.bridge_alive is not False:
+        return None
+    return Next(
+        "wait",
+        "the bridge is dead, so the next rotation would be refused: make a token in the Lettermint dashboard (New "
+        "token) and put it there",
+    )
+
+
+def _idle(found: Findings) -> Next | None:
+    if not found.idle:
+        return None
+    return Next(
+        "adopt",
+        "somebody else made the token of the idle project anew; taking note of it ends this, and the next rotation "
+        "mints there once nobody uses that token",
+    )
+
+
+def _standing(found: Findings) -> Next | None:
+    for entry in found.attentions:
+        if entry.code not in _LOOKED_AT:
+            return Next("wait", sentences(f"{entry.code}: {entry.message}", entry.next))
+    return None

@@ -8,19 +8,18 @@ from functools import partial
 from itertools import zip_longest
 
 from rotator.engine.ports import Ports
-from rotator.engine.recovery import Unfinished, open_of, unfinished_of
+from rotator.engine.recovery import Unfinished, unfinished_of
 from rotator.engine.runner import Runner
-from rotator.engine.sides import remembered_side
 from rotator.engine.sync import Agreement
 from rotator.errors import Interrupted, RotatorError, exit_code_of
 from rotator.interrupt import Stop
 from rotator.model import Attention, Decision, Form, Policy, ProjectFacts, Rotation, Synced, Trigger
 from rotator.operations import outside
-from rotator.operations.agreement import agreement_of, note_agreement, unread_errors
+from rotator.operations.agreement import unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.outcome import Gathered, Outcome
 from rotator.operations.several import attempted, side_by_side
-from rotator.planner import NO_SCHEDULE, Facts, decide, most_overdue_first
+from rotator.planner import Facts, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
 
 
@@ -62,7 +61,7 @@ def run(
         gathered.take(name, result)
         if result == []:
             gathered.notes.append(f"{name}: passed over: another process has just rotated it.")
-    _sync(runner, ports, apart, gathered)
+    _sync(runner, apart, gathered)
     return gathered.outcome()
 
 
@@ -101,7 +100,7 @@ def act(runner: Runner, ports: Ports, seen: Look, next_cron: NextCron) -> Outcom
     if seen.due is not None:
         gathered.take(seen.due.policy.name, attempted(_due_job(runner, ports, seen.due, next_cron)))
     elif seen.apart is not None:
-        _sync(runner, ports, {seen.apart.policy.name: seen.apart}, gathered)
+        _sync(runner, {seen.apart.policy.name: seen.apart}, gathered)
     return gathered.outcome()
 
 
@@ -210,12 +209,12 @@ def _judge(
     apart = None
     if seen.agreement is not None and not seen.decision.due:
         apart = _Apart(policy, seen.agreement)
-    if seen.known_dead:
-        gathered.notes.append(
-            f"{policy.name}: the token that readers hold is dead, as `rotator status` says since. "
-            f"`rotator rotate {policy.name}` makes a new one."
-        )
-    elif seen.decision.due and gone:
+    for words in seen.raised:
+        gathered.notes.append(f"{policy.name}: {words}")
+        gathered.codes.append(4)
+    for error in seen.errors:
+        gathered.fail(policy.name, error)
+    if seen.decision.due and gone:
         gathered.notes.append(
             f"{policy.name}: due, and left alone: the provider has taken rotate-token away. "
             f"`rotator rotate {policy.name}` asks it again."
@@ -239,44 +238,29 @@ class _Seen:
 
     decision: Decision
     found_dead: bool = False
-    known_dead: bool = False
+    """Due because readers hold a dead token, and the policy lets it be repaired."""
     agreement: Agreement | None = None
-    """None where there is one destination only, or a rotation is due anyway."""
+    """None where a rotation is due anyway."""
+    raised: tuple[str, ...] = ()
+    """What a person must look at, in words."""
+    errors: tuple[RotatorError, ...] = ()
 
 
 def _look_at(ports: Ports, policy: Policy, next_cron: NextCron, stop: Stop, *, recent: float = 0.0) -> _Seen:
     stop.check()
-    if policy.schedule is None:
-        agreement = agreement_of(ports, policy)
-        if agreement is None or not agreement.dead:
-            outside.clear_if_alive(ports, policy)
-        return _Seen(Decision(due=False, due_at=None, reason=NO_SCHEDULE), agreement=agreement)
-    facts = _facts(ports, remembered_side(ports.journal, policy), recent)
-    decision = _decide(ports, policy, facts, next_cron)
+    told = outside.projects(ports, policy, recent=recent)
+    side = outside.side_of(ports, policy)
+    decision = _decide(ports, policy, told[side], next_cron)
     if decision.due:
-        _remember(ports, facts)
+        outside.remember(ports, told[side])
         return _Seen(decision)
-    agreement = agreement_of(ports, policy)
-    dead = agreement is not None and agreement.dead
-    state = outside.notice(ports, policy, facts, seen_dead=dead)
-    if state == outside.FOUND and dead and policy.on_out_of_band == "alarm":
-        # No rotation would mint; one would stop at the first place that is away, and say nothing of this.
-        return _Seen(decision, agreement=None if open_of(ports.journal, policy) else agreement)
-    if state == outside.FOUND:
+    seen = outside.inspect(ports, policy, told, side)
+    if seen.dead and policy.repairs_itself:
         decision = replace(decision, due=True, reason="the stored token is dead: somebody else changed it")
         return _Seen(decision, found_dead=True)
-    _remember(ports, facts)
-    if state == outside.KNOWN:
-        return _Seen(decision, known_dead=True)
-    return _Seen(decision, agreement=agreement)
-
-
-def _facts(ports: Ports, project: str, recent: float) -> ProjectFacts:
-    """From the journal where it learned them within the last `recent` seconds, else from the provider."""
-    known = ports.journal.project_facts(project)
-    if known is not None and 0 <= (ports.clock.now() - known[1]).total_seconds() < recent:
-        return known[0]
-    return ports.provider.project(project)
+    raised = outside.note(ports, policy, told, side, seen)
+    unread = unread_errors(seen.agreement) if seen.agreement is not None else []
+    return _Seen(decision, agreement=seen.agreement, raised=tuple(raised), errors=(*seen.errors, *unread))
 
 
 def _decide(ports: Ports, policy: Policy, facts: ProjectFacts, next_cron: NextCron) -> Decision:
@@ -293,18 +277,12 @@ def _due_job(runner: Runner, ports: Ports, due: _Due, next_cron: NextCron) -> Ca
         if latest and latest[0].id not in before and latest[0].minted:
             return False
         if due.dead:
-            return outside.is_dead(ports, policy) is True
-        facts = ports.provider.project(remembered_side(ports.journal, policy))
+            told = outside.projects(ports, policy)
+            return outside.inspect(ports, policy, told, outside.side_of(ports, policy)).dead
+        facts = ports.provider.project(outside.side_of(ports, policy))
         return _decide(ports, policy, facts, next_cron).due
 
     return lambda: runner.rotate(policy, Trigger.SCHEDULE, due.decision.reason, wanted=still)
-
-
-def _remember(ports: Ports, facts: ProjectFacts) -> None:
-    """Keeps a changed time of generation; what else changes with every send is not worth a write."""
-    known = ports.journal.project_facts(facts.id)
-    if known is None or known[0].token_generated_at != facts.token_generated_at:
-        ports.journal.remember_project(facts, ports.clock.now())
 
 
 @dataclass(frozen=True)
@@ -315,14 +293,9 @@ class _Apart:
     agreement: Agreement
 
 
-def _sync(runner: Runner, ports: Ports, apart: dict[str, _Apart], gathered: Gathered) -> None:
+def _sync(runner: Runner, apart: dict[str, _Apart], gathered: Gathered) -> None:
     jobs: dict[str, Callable[[], Synced]] = {}
     for name, one in apart.items():
-        for words in note_agreement(ports, one.policy, one.agreement):
-            gathered.notes.append(f"{name}: {words}")
-            gathered.codes.append(4)
-        for error in unread_errors(one.agreement):
-            gathered.fail(name, error)
         if one.agreement.differences and one.agreement.problem is None:
             jobs[name] = _sync_job(runner, one.policy)
     for name, result in side_by_side(jobs):

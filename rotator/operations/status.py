@@ -2,76 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
 from rotator.clock import Clock
 from rotator.engine.ports import Ports
-from rotator.engine.recovery import open_of
-from rotator.engine.sides import remembered_side
-from rotator.engine.states import past_no_return
-from rotator.engine.sync import Agreement
-from rotator.errors import RotatorError
+from rotator.engine.sides import latest, remembered_side
+from rotator.engine.states import past_no_return, way_of
+from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
-from rotator.model import Attention, Decision, Policy, ProjectFacts, Rotation, State
+from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
 from rotator.operations import outside
-from rotator.operations.agreement import agreement_of, note_agreement, note_differences, unread_errors
+from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
-from rotator.operations.several import side_by_side
+from rotator.operations.notices import with_untold
+from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
 
-_LOOKED_BACK = 20
-"""Rotations of a policy among which the last measured outage is looked for."""
 
-
-def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
-    """Asks the provider about every project and keeps what it says; compares the destinations of policies
-    with several, and raises attention where they disagree, or where readers turn out to hold a dead token.
-    Returns what could not be found out, by policy.
+def refresh(
+    ports: Ports, policies: Iterable[Policy], wait: Callable[[float, int], None] | None = None
+) -> list[tuple[str, RotatorError]]:
+    """Asks the provider about every project and keeps what it says; looks at what the destinations hold, and raises
+    attention for what somebody else changed, or where they disagree. Returns what could not be found out, by policy.
+    `wait` takes the seconds until the rate limit for reading has room again, and for how many policies; without it
+    they are among those.
     """
-    unknown: list[tuple[str, RotatorError]] = []
-    for name, found in side_by_side({policy.name: partial(_refresh, ports, policy) for policy in policies}):
-        errors = [found] if isinstance(found, RotatorError) else found
-        unknown.extend((name, error) for error in errors)
-    return unknown
+    unknown: dict[str, list[RotatorError]] = {}
+
+    def ask(some: Sequence[Policy]) -> list[tuple[Policy, float]]:
+        limited = []
+        found = side_by_side({policy.name: partial(_refresh, ports, policy) for policy in some})
+        for (name, told), policy in zip(found, some, strict=True):
+            unknown[name] = [told] if isinstance(told, RotatorError) else told
+            if isinstance(told, RateLimited):
+                limited.append((policy, told.retry_after))
+        return limited
+
+    with_room(ask, tuple(policies), wait)
+    return [(name, error) for name, errors in unknown.items() for error in errors]
 
 
 def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:
-    told = {project: ports.provider.project(project) for project in policy.projects}
-    facts = told[remembered_side(ports.journal, policy)]
-    agreement = agreement_of(ports, policy)
-    if not open_of(ports.journal, policy):
-        _note_dead(ports, policy, facts, agreement)
-    # Not before: `run` looks for a dead token where the time has moved from what is kept.
-    for one in told.values():
-        ports.journal.remember_project(one, ports.clock.now())
-    if agreement is None:
-        return []
-    note_agreement(ports, policy, agreement)
-    note_differences(ports, policy, agreement)
-    return unread_errors(agreement)
-
-
-def _note_dead(ports: Ports, policy: Policy, facts: ProjectFacts, agreement: Agreement | None) -> None:
-    seen_dead = agreement is not None and agreement.dead
-    if outside.notice(ports, policy, facts, seen_dead=seen_dead) == outside.FOUND and not seen_dead:
-        repair = (
-            f"`rotator run` or `rotator rotate {policy.name}`"
-            if policy.on_out_of_band == "rotate"
-            else f"`rotator rotate {policy.name}`"
-        )
-        ports.journal.raise_attention(
-            Attention(
-                policy.name,
-                outside.CODE,
-                ports.clock.now(),
-                "The token that readers hold is dead, and no rotation of ours explains it: somebody else changed it",
-                f"{repair} makes a new one, if nobody else manages this token",
-            )
-        )
+    told = outside.projects(ports, policy)
+    side = outside.side_of(ports, policy)
+    seen = outside.inspect(ports, policy, told, side)
+    outside.note(ports, policy, told, side, seen)
+    for facts in told.values():
+        if not outside.has_moved(ports.journal, facts):
+            ports.journal.remember_project(facts, ports.clock.now())
+    if seen.agreement is None:
+        return list(seen.errors)
+    note_differences(ports, policy, seen.agreement)
+    return [*seen.errors, *unread_errors(seen.agreement)]
 
 
 def statuses(
@@ -93,7 +79,7 @@ def statuses(
         for name, entries in attention.items()
         if name not in names and name in open_rotations and any(one.code == "orphan" for one in entries)
     ]
-    return [
+    found = [
         _status(
             journal,
             clock.now(),
@@ -104,7 +90,8 @@ def statuses(
             held=policy.name in held,
         )
         for policy in policies
-    ] + orphans
+    ]
+    return with_untold(journal, [*found, *orphans])
 
 
 def _orphan(rotation: Rotation, attention: tuple[Attention, ...]) -> PolicyStatus:
@@ -123,6 +110,7 @@ def _orphan(rotation: Rotation, attention: tuple[Attention, ...]) -> PolicyStatu
         last_outage=rotation.outage,
         rotation=rotation,
         attention=attention,
+        way=_way(rotation),
     )
 
 
@@ -149,7 +137,7 @@ def _status(
             reason = decision.reason
         except RotatorError as error:
             reason = error.happened
-    recent = journal.rotations(policy.name, limit=_LOOKED_BACK)
+    last, outage = _of_late(journal, policy)
     return PolicyStatus(
         name=policy.name,
         project=policy.project,
@@ -161,11 +149,27 @@ def _status(
         next_due_at=decision.due_at if decision else None,
         overdue=bool(decision and decision.overdue),
         reason=reason,
-        last_outcome=recent[0].state.value if recent else None,
-        last_outage=next((one.outage for one in recent if one.outage is not None), None),
+        last_outcome=last,
+        last_outage=outage,
         rotation=unfinished,
         attention=attention,
+        owner=policy.owner,
+        way=_way(unfinished),
     )
+
+
+def _of_late(journal: Journal, policy: Policy) -> tuple[str | None, Bounds | None]:
+    """How the latest rotation stands, and the last outage that was measured."""
+    last: str | None = None
+    for one in latest(journal, policy.name):
+        last = last or one.state.value
+        if one.outage is not None:
+            return last, one.outage
+    return last, None
+
+
+def _way(rotation: Rotation | None) -> tuple[str, ...]:
+    return tuple(step.name for step in way_of(rotation)) if rotation is not None else ()
 
 
 def _state(

@@ -25,7 +25,7 @@ def verify(ports: Ports, policy: Policy) -> tuple[Verified, ...]:
             f"{destination.describe()} holds no token "
             + ("yet" if reading.content in (Content.MISSING, Content.EMPTY) else "but something else"),
             then="Nothing was verified",
-            remedy=f"`rotator rotate {policy.name}` issues one",
+            remedy=f"`{policy.renewal}` puts one there",
         )
     fingerprint = ports.fingerprints.of(token)
     key = f"rotator-{uuid.uuid4().hex}-verify-{fingerprint}"
@@ -70,6 +70,6 @@ def _tell_journal(ports: Ports, policy: Policy, results: list[Verified]) -> None
             "verification-failed",
             ports.clock.now(),
             f"The token that consumers read does not pass verification: {'; '.join(failed)}",
-            f"`rotator reconcile {policy.name}` says what is true; `rotator rotate {policy.name}` replaces it",
+            f"`rotator verify {policy.name}` tries again; `{policy.renewal}` replaces it",
         )
     )

@@ -16,7 +16,7 @@ from rotator.policies import cron as cron_module
 from rotator.policies.document import NAME
 from rotator.policies.nearest import did_you_mean
 from rotator.policies.schedule import LONGEST, parse_duration
-from rotator.urls import is_loopback
+from rotator.urls import is_web_url
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -224,16 +224,8 @@ def mail_address(text: str) -> str:
 
 def url(text: str) -> str:
     """An https URL; plain http only to this machine."""
-    wrong = ValueError("is not a usable URL; accepted: https://HOST/PATH, or http:// on a loopback address")
-    try:
-        parts = urlsplit(plain(text))
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise wrong from None
-    if parts.username is not None or parts.password is not None:
+    if "@" in urlsplit(plain(text)).netloc:
         raise ValueError("has a user name or password in it; accepted: a URL without credentials")
-    if not host or parts.fragment or " " in text:
-        raise wrong
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise wrong
+    if not is_web_url(text):
+        raise ValueError("is not a usable URL; accepted: https://HOST/PATH, or http:// on a loopback address")
     return text

@@ -195,5 +195,6 @@ def _ip(server: SMTP) -> str:
 
 
 def _drop(server: SMTP) -> None:
-    if isinstance(server.transport, asyncio.Transport):
+    # The first releases of Python 3.11 fail when a TLS transport that has ended is aborted.
+    if isinstance(server.transport, asyncio.Transport) and not server.transport.is_closing():
         server.transport.abort()

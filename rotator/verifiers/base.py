@@ -28,6 +28,8 @@ class Attempt:
     verdict: Verdict
     detail: str
     project: str | None = None
+    unasked: str = ""
+    """Why the project could not be looked up just now, though it may be later."""
 
 
 class Verifier(Protocol):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from pathlib import Path
 
 from rotator.secret import Secret
-from tests.acceptance.moments import VERIFIED
+from tests.acceptance.moments import MINTED, VERIFIED
 from tests.acceptance.site import PING_AND_SEND, Entry, Site, eventually
 from tests.crash.harness import Ended
 
@@ -227,4 +228,49 @@ def test_an_audit_log_that_takes_no_line_stops_no_emergency(site: Site) -> None:
     assert ended.code == 4, ended.errors
     assert "audit-event:" in ended.errors
     assert not site.simulator.is_alive(entry.first)
+    assert entry.serves_a_living_token
+
+
+def events_of(errors: str) -> list[str]:
+    """Names of the audit events on standard error."""
+    lines = [line for line in errors.splitlines() if line.startswith("audit-event: ")]
+    return [json.loads(line.partition(" ")[2])["event"] for line in lines]
+
+
+def test_a_line_that_no_log_takes_is_said_at_once(site: Site) -> None:
+    """Before the call that it announces, because the process may not live to say it at the end; and said once."""
+    entry = site.add()
+    site.environment["ROTATOR_AUDIT_LOG"] = str(site.folder)
+    argv = ("rotate", "billing", "--emergency", "--reason", "INC-4711", "--yes")
+    paused = site.start_until(MINTED, *argv)
+    said = events_of(paused.child.errors)
+    assert said[-2:] == ["mint.token.intent", "publish.destination.intent"]
+    ended = paused.go_on().wait()
+    assert ended.code == 4, ended.errors
+    told = events_of(ended.errors)
+    assert told[: len(said)] == said
+    assert {"mint.token.outcome", "publish.destination.outcome", "token.prove-dead"} < set(told)
+    lines = [line for line in ended.errors.splitlines() if line.startswith("audit-event: ")]
+    assert len(lines) == len(set(lines))
+    assert entry.serves_a_living_token
+
+
+def test_an_audit_log_that_comes_back_gets_what_was_said(site: Site) -> None:
+    """It stands on standard error and in the log, in its place, whose chain verifies: nothing is left to a person."""
+    entry = site.add()
+    where = site.environment["ROTATOR_AUDIT_LOG"]
+    argv = ("rotate", "billing", "--emergency", "--reason", "INC-4711", "--yes")
+    Path(where).mkdir(parents=True)
+    paused = site.start_until(MINTED, *argv)
+    said = events_of(paused.child.errors)
+    assert "mint.token.intent" in said
+    Path(where).rmdir()
+    ended = paused.go_on().wait()
+    assert ended.code == 0, ended.errors
+    assert events_of(ended.errors) == said
+    written = [json.loads(line)["event"] for line in Path(where).read_text(encoding="utf-8").splitlines()]
+    of_the_rotation = [one for one in said if one != "journal.create"]
+    assert written[: len(of_the_rotation)] == of_the_rotation
+    assert "mint.token.outcome" in written
+    assert site.audit_holds()
     assert entry.serves_a_living_token

@@ -184,7 +184,11 @@ def test_it_is_asked_over_http(site: Site) -> None:
         assert 'rotator_provider_requests_total{call="rotate-token",status="200"} 1.0' in metrics
         (status,) = client.get("/api/v1/status").json()["policies"]
         assert (status["name"], status["state"], status["last_outcome"]) == ("billing", "ok", "completed")
-        assert "billing" in client.get("/").text
+        assert '<a href="/policies/billing">' in client.get("/").text
+        page = client.get("/policies/billing").text
+        assert answer.json()["rotation"] in page
+        assert "Asked for over HTTP." in page
+        assert 'class="b-outage"' in page
     shown = json.loads(site.run("history", "-o", "json").output)["rotations"][0]
     assert (shown["id"], shown["trigger"]) == (answer.json()["rotation"], "api")
     audit = (site.folder / "state" / "audit.jsonl").read_text(encoding="utf-8")
@@ -252,4 +256,51 @@ def test_the_grace_ends_a_publish_that_is_still_tried(
     assert site.status()["state"] == "needs-attention"
     strict.denied = set()
     settled(site)
+    assert billing.serves_a_living_token
+
+
+def refused_after_the_mint(site: Site, strict: StrictSecretsManager, store: AwsStore) -> tuple[Entry, Child]:
+    """A daemon that holds a minted token in memory, because the store takes no write."""
+    billing = site.add(store=store, schedule=SOON)
+    paused = site.start_until(MINTED, "serve")
+    strict.denied = {"PutSecretValue"}
+    billing.document["schedule"] = {"every": "30d"}
+    site.write_policies()
+    return billing, paused.go_on()
+
+
+def test_a_publish_uses_the_grace(site: Site, strict: StrictSecretsManager, strict_store: AwsStore) -> None:
+    """Told to stop while a store takes no write, it goes on trying; the store comes back, and nothing is lost."""
+    billing, child = refused_after_the_mint(site, strict, strict_store)
+    child.signal(signal.SIGTERM)
+    eventually(lambda: "Stopping after" in child.errors)
+    tried = len(strict.calls)
+    eventually(lambda: len(strict.calls) > tried)
+    strict.denied = set()
+    ended = child.wait()
+    assert ended.code == STOPPED, ended.errors
+    assert "the grace has ended" not in ended.errors
+    assert billing.mints == 1
+    assert billing.serves_a_living_token
+    settled(site)
+    assert billing.mints == 1
+
+
+def test_a_second_signal_gives_a_publish_up(
+    site: Site, strict: StrictSecretsManager, strict_store: AwsStore
+) -> None:
+    """The first signal leaves it the grace, the second does not: 143 at once, attention, and `run` mints again."""
+    site.environment["ROTATOR_GRACE"] = "10m"
+    billing, child = refused_after_the_mint(site, strict, strict_store)
+    child.signal(signal.SIGTERM)
+    eventually(lambda: "Stopping after" in child.errors)
+    child.signal(signal.SIGTERM)
+    ended = child.wait(20)
+    assert ended.code == STOPPED, ended.errors
+    assert "Giving up" in ended.errors
+    assert not billing.serves_a_living_token
+    assert [one["code"] for one in site.status()["attention"]] == ["token-dead"]
+    strict.denied = set()
+    settled(site)
+    assert billing.mints == 2
     assert billing.serves_a_living_token

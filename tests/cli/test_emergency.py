@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
 
-from tests.cli.workshop import LONG_NAME, Ran, Workshop
+from rotator.secret import Secret
+from tests.cli.workshop import KEY, LONG_NAME, Ran, Workshop
 
 Rotator = Callable[..., Ran]
 URGENT = ("rotate", "--emergency", "--reason", "leaked")
@@ -245,3 +247,77 @@ def test_many_policies_are_shown_as_a_table(rotator: Rotator, workshop: Workshop
     ]
     assert "6 of 6 can: exposed up to about 2m 5s; outage not known for 6" in ran.out
     assert json.loads(rotator(*URGENT, "--all", "--dry-run").out)["summary"]["count"] == 6
+
+
+def test_yes_to_the_question_kills_and_reports(workshop: Workshop) -> None:
+    """Answered with y on a terminal: the leaked token is dead, readers hold another one, and the report says both."""
+    ran = workshop.on_terminal(*URGENT, "billing", answers=["y\n"], NO_COLOR="1")
+    assert ran.code == 0, ran.out
+    assert ran.out.count("[y/N]") == 1
+    assert "1 of 1 leaked token proved dead" in ran.out
+    assert not workshop.simulator.is_alive(workshop.tokens[0])
+    stored = json.loads((workshop.folder / "secrets/billing.json").read_text(encoding="utf-8"))
+    assert workshop.simulator.is_alive(Secret(stored[KEY]))
+    assert stored["other"] == "kept"
+    assert mints(workshop) == [1, 0, 0]
+
+
+def test_yes_on_the_terminal_while_standard_input_carries_the_token(workshop: Workshop) -> None:
+    """The pipe brings the token, the terminal the answer: that token dies and no other."""
+    token = workshop.tokens[2]
+    ran = workshop.on_terminal(
+        *URGENT, "--leaked-stdin", piped=f"{token.reveal()}\n", answers=["y\n"], NO_COLOR="1"
+    )
+    assert ran.code == 0, ran.out
+    assert "The token is the active one of newsletter: file " in ran.out
+    assert "1 of 1 leaked token proved dead" in ran.out
+    assert token.reveal() not in ran.out
+    assert [workshop.simulator.is_alive(one) for one in workshop.tokens] == [True, True, False]
+    assert workshop.simulator.is_alive(Secret((workshop.folder / "secrets/newsletter").read_text("utf-8")))
+
+
+def test_yes_twice_only_kills(workshop: Workshop) -> None:
+    """Both questions answered with y: the token is dead, nothing is published, exit 4, and `run` is named."""
+    ran = workshop.on_terminal(*URGENT, "billing", "--kill-only", answers=["y\n", "y\n"], NO_COLOR="1")
+    assert ran.code == 4, ran.out
+    assert "`rotator run`" in ran.out
+    assert not workshop.simulator.is_alive(workshop.tokens[0])
+    assert mints(workshop) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["", "\x04", "yeah\n", "Y es\n"])
+def test_anything_but_yes_is_no(workshop: Workshop, answer: str) -> None:
+    """An empty line, the end of input, and whatever else a hurried person types change nothing."""
+    ran = workshop.on_terminal(*URGENT, "billing", answers=[answer or "\n"], NO_COLOR="1")
+    assert ran.code == 1, ran.out
+    assert "Nothing was changed." in ran.out
+    assert mints(workshop) == [0, 0, 0]
+
+
+def test_audit_events_stay_whole_beside_the_progress(workshop: Workshop) -> None:
+    """An audit log that takes no line: on a terminal, too, each event is one line that a program can read back."""
+    ran = workshop.on_terminal(
+        *URGENT, "billing", answers=["y\n"], NO_COLOR="1", ROTATOR_AUDIT_LOG=str(workshop.folder)
+    )
+    assert ran.code == 4, ran.out
+    lines = [line.partition("audit-event: ")[2] for line in ran.out.splitlines() if "audit-event: {" in line]
+    events = [json.loads(line)["event"] for line in lines]
+    assert "mint.token.intent" in events
+    assert "mint.token.outcome" in events
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}], ids=["without colour", "in colour"])
+def test_progress_keeps_within_the_terminal(workshop: Workshop, environment: dict[str, str]) -> None:
+    """How many are at work is never cut off, and no line of it is longer than the terminal is wide."""
+    ran = workshop.on_terminal(*URGENT, "--all", answers=["y\n"], ROTATOR_ROTATE_LIMIT="50", **environment)
+    assert ran.code == 0, ran.out
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.out.partition("[y/N] y")[2].partition("policy  ")[0])
+    lines = re.split(r"[\r\n]+", drawn)
+    totals = [line.strip() for line in lines if line.startswith("in all")]
+    assert totals
+    for line in totals:
+        counts, _, end = line.partition("; ")
+        assert re.fullmatch(r"in all  \d (ended|at work|waiting)(, \d (at work|waiting))*", counts), line
+        assert re.fullmatch(r"all ended about [\d:]{8} UTC", end), line
+    progress = [line for line in lines if "ends " in line or line.startswith("in all")]
+    assert max(map(len, progress)) <= 80

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -102,6 +103,39 @@ def test_active_side_must_be_one_of_the_policy(workshop: Workshop, rotator: Rota
     refused = rotator("reconcile", "billing", "--active", workshop.projects[1])
     assert refused.code == 1
     assert workshop.projects[2] in refused.err
+
+
+def test_what_a_drain_waits_for_is_shown(workshop: Workshop, rotator: Rotator) -> None:
+    """`status` says when it ends, when at the latest, who used the old token last, and how to end it or go back;
+    `plan` does not say that it goes on now."""
+    draining(workshop, rotator)
+    workshop.simulator.use(workshop.projects[0], ip="203.0.113.9")
+    assert rotator("run").code == 0
+    shown = " ".join(rotator("status", "billing", "-o", "table").out.split())
+    for part in (
+        "billing draining",
+        "if the outgoing token stays unused",
+        "in 59m",
+        "then it holds",
+        "203.0.113.9",
+    ):
+        assert part in shown, (part, shown)
+    assert "`rotator retire billing`" in shown
+    assert "`rotator rollback billing`" in shown
+    planned = " ".join(rotator("plan", "billing", "-o", "table").out.split())
+    assert "goes on" in planned
+    assert "Nothing rotates now" in planned
+
+
+def test_waiting_says_a_thing_once(workshop: Workshop, rotator: Rotator) -> None:
+    """No line of a drain that is waited for stands twice, and the end tells how long both tokens lived."""
+    write_pair(workshop, SHORT)
+    assert rotator("reconcile", "billing", "--active", workshop.projects[0]).code == 0
+    ran = rotator("rotate", "billing", "--yes", "-o", "table")
+    assert ran.code == 0, ran.err
+    lines = ran.err.splitlines()
+    assert all(one != two for one, two in pairwise(lines)), lines
+    assert "readers held a living token throughout, both tokens for" in " ".join(ran.out.split())
 
 
 def test_retire_is_refused_while_the_token_is_in_use(workshop: Workshop, rotator: Rotator) -> None:

@@ -17,6 +17,10 @@ from rotator.journal.sqlite import SqliteJournal
 from rotator.model import (
     Attention,
     Bounds,
+    Drain,
+    DrainEvidence,
+    Draining,
+    Form,
     Intent,
     Policy,
     ProjectFacts,
@@ -297,6 +301,34 @@ def test_what_is_minted_takes_no_slot(planning: Planning, clock: FakeClock) -> N
     assert asked.steps[0].name == "preflight"
 
 
+def test_a_drain_goes_on_when_it_may_end(planning: Planning, clock: FakeClock) -> None:
+    """Not now: the rest of it starts when `min` has passed and nobody has used the token for `quiet`. One whose old
+    token a person must revoke has no date."""
+    planning.days = {"project-1": 1, "project-2": 1}
+    pair = {"strategy": Strategy.CREATE_BEFORE_REVOKE, "standby_project": "project-9"}
+    since = Instant.read(clock)
+    drain = Draining(since, DrainEvidence.LAST_USED, 600.0, 300.0, 86_400.0, quiet_since=since.plus(400))
+    open_pair = {"form": Form.STANDBY, "outgoing": "project-1", "incoming": "project-9", "promoted": since}
+    planning.save(state=State.DRAINING, step="drain", minted=True, drain=drain, finished_at=None, **open_pair)
+    planning.save(policy="policy-2", state=State.NEEDS_ATTENTION, step="revoke", form=Form.ASSISTED)
+    found = planning.whole(policy(1, **pair), policy(2, strategy=Strategy.ASSISTED))
+    by_name = {one.policy.name: one for one in found.entries}
+    one = by_name["policy-1"]
+    assert (one.starts_at, one.starts_now, one.goes_on) == (since.plus(700).wall, False, True)
+    assert one.ends_at is not None
+    assert one.ends_at - since.plus(700).wall == timedelta(seconds=5)
+    assert by_name["policy-2"].starts_at is None
+    assert found.summary.count == 0
+
+
+def test_a_rotation_without_a_past_drains_for_as_long_as_it_must(planning: Planning) -> None:
+    """What is assumed of an overlap has its drain in it."""
+    planning.days = {"project-1": 31}
+    drain = Drain(min=timedelta(hours=2))
+    pair = policy(1, strategy=Strategy.CREATE_BEFORE_REVOKE, standby_project="project-9", drain=drain)
+    assert planning.plan(pair)[0].forecast.duration == 7200 + 5
+
+
 def test_what_run_leaves_alone(planning: Planning, clock: FakeClock) -> None:
     """Without rotate-token at the provider `run` does nothing; `rotate` asks again."""
     planning.days = {"project-1": 31}
@@ -321,6 +353,8 @@ def test_what_cannot_be_found_out_is_said(planning: Planning) -> None:
         ("policy-2", "unknown"),
         ("policy-3", "not due"),
     ]
+    assert found[2].decision.reason == "no token was ever promoted; `rotator stage` takes the first"
+    assert "`rotator stage policy-3` takes the first" in found[2].explanation
     assert found[1].view()["reason"] == "not known: nobody answered"
     assert found[1].view()["explanation"] == "Nothing is known about its date: nobody answered."
     assert found[1].view()["starts_at"] is None

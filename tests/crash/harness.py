@@ -227,7 +227,7 @@ def tokens_on_disk(folder: Path, simulator: Simulator) -> list[str]:
     found = [
         f"a token stands in {path.name}"
         for path in folder.rglob("*")
-        if path.is_file() and path.parent != store and MARKER.encode() in path.read_bytes()
+        if path.is_file() and store not in path.parents and MARKER.encode() in path.read_bytes()
     ]
-    leftovers = [p.name for p in store.iterdir() if "tmp" in p.name] if store.exists() else []
+    leftovers = [p.name for p in store.rglob("*") if "tmp" in p.name] if store.exists() else []
     return found + [f"{name} was left behind" for name in leftovers]

@@ -334,3 +334,21 @@ def test_several_daemons_share_what_they_read(clock: FakeClock) -> None:
     assert town.looks == 20
     town.pass_time(120)
     assert town.looks >= 40
+
+
+def test_what_becomes_due_during_the_look_is_rotated_by_the_next_tick(clock: FakeClock) -> None:
+    """The look asked a second too early, and took two: nothing waits for the usual time between two looks."""
+    town = Town(clock, (policy("a", EVERY_DAY),))
+    clock.advance(24 * HOUR - 1)
+    read = town.ports.destination
+
+    def slowly(spec: Any) -> Any:
+        clock.advance(2)
+        return read(spec)
+
+    town.ports.destination = slowly
+    town.daemon.tick()
+    assert of(town, "a") == []
+    clock.advance(1)
+    town.daemon.tick()
+    assert of(town, "a") == [clock.now()]

@@ -365,3 +365,22 @@ def test_waiting_for_the_rate_limit_says_until_when(make_bench: MakeBench) -> No
     waits = [one.text for one in bench.progress if "rate limit" in one.text]
     assert waits
     assert all("until 12:" in text for text in waits)
+
+
+def test_whoever_takes_up_an_interrupted_kill_publishes_at_once(bench: Bench) -> None:
+    """Nobody asked `run` to leave it at the kill: one is enough for readers to hold a living token."""
+    real = bench.wiring.provider.rotate_token
+
+    def die(project: str) -> object:
+        real(project)
+        raise Killed
+
+    bench.wiring.provider.rotate_token = die  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        respond(bench, leak(bench, kill_only=True))
+    bench.new_process()
+    ended = run(bench).rotations[-1]
+    assert ended.state is State.COMPLETED, ended.message
+    assert not bench.simulator.is_alive(bench.first)
+    bench.assert_served()
+    assert bench.attention == set()

@@ -19,6 +19,7 @@ from tests.engine.test_resumption import (
     rotate_and_die,
     run,
 )
+from tests.engine.typing_commands import reconciled
 
 DAY = 86_400.0
 
@@ -57,10 +58,14 @@ def test_dead_token_is_noticed_though_nothing_is_due(bench: Bench) -> None:
     again = run(bench)
     assert again.exit_code == 4
     assert again.rotations == ()
-    # A person puts the dashboard's token into the store: nothing is wrong any more.
+    # A person puts the dashboard's token into the store: nobody is cut off, and it is not ours until somebody says so.
     bench.write_secret(bench.secret_file, regenerated)
+    assert run(bench).exit_code == 4
+    assert bench.attention == {"out-of-band"}
+    assert reconciled(bench) == 0
     assert run(bench).exit_code == 0
     assert bench.attention == set()
+    assert bench.stored() == regenerated
 
 
 def test_dead_token_is_repaired_when_the_policy_says_so(make_bench: Callable[..., Bench]) -> None:

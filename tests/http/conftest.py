@@ -79,6 +79,9 @@ class SmallBoard:
         self._enter()
         return list(self.policies)
 
+    def status(self, policy: str) -> PolicyStatus | None:
+        return next((one for one in self.statuses() if one.name == policy), None)
+
     def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
         self._enter()
         self.asked.append((policy, limit))

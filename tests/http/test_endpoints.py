@@ -13,7 +13,17 @@ from rotator.secret import Secret
 from rotator.views import rotations_view, status_view
 from tests.http.conftest import BEARER, ROTATE, client_of, ended, policy
 
-EVERY = ["/", "/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/rotations", "/nowhere", "/api/x"]
+EVERY = [
+    "/",
+    "/policies/billing-production",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/v1/status",
+    "/api/v1/rotations",
+    "/nowhere",
+    "/api/x",
+]
 
 
 def test_health_is_ok_and_nothing_else(client, board):
@@ -91,7 +101,9 @@ def test_errors_of_the_board_have_their_status(client, board, error, status, aft
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/rotations", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/", "/policies/billing-production", "/api/v1/status", "/api/v1/rotations", "/metrics"]
+)
 def test_unexpected_error_tells_nothing(client, board, path, caplog):
     """500 without details for the caller; the log has them."""
     board.error = ValueError("detail-of-the-inside")

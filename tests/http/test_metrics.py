@@ -19,6 +19,7 @@ LABELS = {
     "rotator_next_due_timestamp_seconds": {"policy"},
     "rotator_last_success_timestamp_seconds": {"policy"},
     "rotator_needs_attention": {"policy"},
+    "rotator_attention": {"policy", "code"},
     "rotator_provider_requests_total": {"call", "status"},
     "rotator_audit_failures_total": set(),
     "rotator_build_info": {"version", "python"},

@@ -19,7 +19,8 @@ from rotator.settings_values import Listen
 from tests.http.conftest import BEARER, ROTATE, TOKEN, client_of, raw
 from tests.leaks.search import leaks
 
-GUARDED = ["/", "/api/v1/status", "/api/v1/rotations"]
+PAGES = ["/", "/policies/billing-production"]
+GUARDED = [*PAGES, "/api/v1/status", "/api/v1/rotations"]
 FREE = ["/healthz", "/readyz", "/metrics"]
 WRONG = [
     "Bearer wrong",
@@ -81,7 +82,7 @@ def test_network_reads_with_the_token_only(outside):
         assert refused.status_code == 401
         challenges = refused.headers.get_list("www-authenticate")
         assert challenges[0] == 'Bearer realm="rotator"'
-        assert (len(challenges) == 2) == (path == "/")
+        assert (len(challenges) == 2) == (path in PAGES)
         assert outside.get(path, headers=BEARER).status_code == 200
         assert outside.get(path, headers=basic(TOKEN)).status_code == 200
         assert outside.get(path, headers=basic("wrong")).status_code == 401

@@ -12,7 +12,7 @@ from tests.postgresql_server import postgresql
 
 __all__ = ["postgresql"]
 
-pytest.register_assert_rewrite("tests.journal.contract")
+pytest.register_assert_rewrite("tests.journal.contract", "tests.journal.contract_of_spool")
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILDREN = Path(__file__).with_name("children.py")

@@ -31,6 +31,7 @@ from tests.journal.builders import (
     stranger,
     token,
 )
+from tests.journal.contract_of_spool import SpoolContract
 
 
 def dead_process(clock):
@@ -40,7 +41,7 @@ def dead_process(clock):
     return replace(this_process(clock, "rotator serve"), id="dead", pid=child.pid)
 
 
-class JournalContract:
+class JournalContract(SpoolContract):
     """Each test gets an empty storage."""
 
     TTL = 15.0
@@ -545,6 +546,15 @@ class JournalContract:
             assert journal.take_slot(kind, limit=1, window=self.WINDOW) == 0.0
 
     # projects
+
+    def test_the_side_found_active_is_kept_with_its_time(self, journal, make_journal):
+        """Of each policy the last note stands, and another process reads it."""
+        assert journal.noted_active("billing") is None
+        journal.note_active("billing", PROJECT, at(0))
+        journal.note_active("checkout", PROJECT, at(1))
+        journal.note_active("billing", "another", at(2))
+        assert make_journal().noted_active("billing") == ("another", at(2))
+        assert journal.noted_active("checkout") == (PROJECT, at(1))
 
     def test_project_facts_are_written_when_something_changed(self, journal, make_journal):
         """Facts seen again unchanged keep the time of the first sight; changed ones replace it."""

@@ -67,7 +67,7 @@ class TestPostgresqlJournal(JournalContract):
                 f"UPDATE leases SET expires_wall = expires_wall - {seconds}, expires_boot = expires_boot - {seconds};"
                 + "".join(
                     f"UPDATE {table} SET wall = wall - {seconds}, boot = boot - {seconds};"
-                    for table in ("slots", "pauses", "claims")
+                    for table in ("slots", "pauses", "claims", "notices")
                 ),
                 database,
             )

@@ -9,7 +9,7 @@ import pytest
 
 from rotator.audit.base import ChainHead
 from rotator.errors import JournalUnavailable
-from rotator.journal.base import Hold, JournalMisconfigured
+from rotator.journal.base import Hold, JournalMisconfigured, NoJournal
 from rotator.journal.holder import this_process
 from rotator.journal.migrations import MIGRATIONS, Migration
 from rotator.journal.sqlite import SqliteJournal
@@ -192,7 +192,7 @@ def test_a_missing_journal_is_not_made_for_a_reader(path, clock):
 def test_a_journal_whose_making_was_cut_short_is_made_again(path, clock):
     """An empty file is what a crash before the first commit leaves: nothing yet."""
     path.touch()
-    with pytest.raises(JournalMisconfigured, match="does not exist"):
+    with pytest.raises(NoJournal, match="does not exist"):
         SqliteJournal.open(path, clock, create=False)
 
     journal = SqliteJournal.open(path, clock)
@@ -362,3 +362,19 @@ def test_identity_is_kept_in_the_file(path, make_journal):
     with sqlite3.connect(path) as other:
         assert other.execute("PRAGMA application_id").fetchone() == (0x726F7461,)
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("policy", "index"), [("billing-production", "rotations_by_policy"), (None, "rotations_by_start")]
+)
+def test_rotations_are_found_by_an_index(make_journal, path, monkeypatch, policy, index):
+    """The newest of one policy, or of all, without reading every rotation that was ever made."""
+    journal = make_journal()
+    asked = []
+    monkeypatch.setattr(journal, "_many", lambda *about, **values: asked.append((about[2], values)) or [])
+    journal.rotations(policy, limit=2)
+    ((query, values),) = asked
+    with sqlite3.connect(path) as database:
+        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {query}", values))
+    assert index in plan
+    assert "TEMP B-TREE" not in plan

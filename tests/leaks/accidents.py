@@ -142,6 +142,16 @@ def standard_input(text: str) -> None:
     os.dup2(reading, 0)
 
 
+def impatient(text: str) -> None:
+    """The same, for a command that takes a token to be alive which lives a second longer than it should."""
+    from functools import partial  # noqa: PLC0415
+
+    from rotator import wiring  # noqa: PLC0415
+
+    wiring.Timings = partial(wiring.Timings, propagation=1.0)  # type: ignore[misc, assignment]
+    standard_input(text)
+
+
 def engine_explodes_unscrubbed() -> None:
     """The control: the same bug of ours without the scrubber."""
     from rotator import secret  # noqa: PLC0415

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
+
+import httpx
 
 from tests.acceptance.moments import MINTED
 from tests.acceptance.site import PING_AND_SEND, Entry, eventually
@@ -42,6 +45,7 @@ SHOWING = (
     ("reconcile", "billing"),
     ("plan",),
     ("validate",),
+    ("audit", "export"),
 )
 
 
@@ -84,6 +88,42 @@ def searching_for_a_token(site: WatchedSite) -> None:
     for token, code in ((billing.first, 0), (billing.stored, 0), (site.team_token, 1)):
         given = accident("standard_input", token.reveal() + "\n")
         assert site.run("audit", "search", "-o", "json", prepare=given).code == code
+
+
+# a daemon
+
+
+API_TOKEN = "http-api-" + "LeakMarker-0123456789abcdef"
+ASKED = ("/", "/policies/billing", "/api/v1/status", "/api/v1/rotations", "/metrics", "/readyz", "/nowhere")
+
+
+@flow
+def a_daemon_and_its_pages(site: WatchedSite) -> None:
+    sender(site)
+    # An answer that is late on a busy machine would cost a minute of back-off.
+    site.environment |= {"ROTATOR_LISTEN": "127.0.0.1:0", "ROTATOR_CALL_TIMEOUT": "2s"}
+    site.environment["ROTATOR_API_TOKEN"] = API_TOKEN
+    site.more_secrets.append(API_TOKEN)
+    child = site.start("serve")
+    eventually(lambda: "serving" in child.errors)
+    (address,) = set(re.findall(r"http://127\.0\.0\.1:[1-9]\d*", child.errors)) - {site.simulator.url}
+    with httpx.Client(base_url=address, trust_env=False) as client:
+        asked = client.post(
+            "/api/v1/policies/billing/rotate",
+            json={"reason": "spring cleaning"},
+            headers={"Authorization": f"Bearer {API_TOKEN}"},
+        )
+        assert asked.status_code == 202
+        site.printed["answer to POST"] = asked.content
+        audit = site.folder / "state" / "audit.jsonl"
+        eventually(lambda: b"rotation.close" in audit.read_bytes())
+        eventually(lambda: '"completed"' in client.get("/api/v1/rotations").text)
+        for path in ASKED:
+            answer = client.get(path)
+            site.printed[f"answer to GET {path}"] = answer.content + str(answer.headers).encode()
+        assert b"b-outage" in site.printed["answer to GET /policies/billing"]
+    child.signal(signal.SIGTERM)
+    assert site.end(child).code == 143
 
 
 # answers that got lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.acceptance.site import PING_AND_SEND, Entry, eventually
-from tests.leaks.flows import Flow, accident, look_around
+from tests.leaks.flows import SHOWING, Flow, accident, look_around
 from tests.leaks.watched import WatchedSite
 
 FLOWS: dict[str, Flow] = {}
@@ -31,7 +31,7 @@ def a_rotation_without_downtime(site: WatchedSite) -> None:
     assert site.run("rotate", "billing", "--yes", "--canary", "5/s").code == 0
     assert billing.serves_a_living_token
     assert not site.simulator.is_alive(billing.first)
-    look_around(site, 7)
+    look_around(site, len(SHOWING))
     assert site.run("doctor", "-o", "json").code == 0
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from rotator.audit.events import EVENTS
 from tests.acceptance.site import eventually
 from tests.crash.harness import ROOT, Nursery
-from tests.leaks import flows_of_overlap, flows_of_stores
+from tests.leaks import flows_of_emergency, flows_of_notifiers, flows_of_overlap, flows_of_stores
 from tests.leaks.flows import FLOWS, accident
 from tests.leaks.search import leaks
-from tests.leaks.watched import watched
+from tests.leaks.watched import WatchedSite, watched
 
-EVERY = FLOWS | flows_of_stores.FLOWS | flows_of_overlap.FLOWS
+EVERY = (
+    FLOWS
+    | flows_of_stores.FLOWS
+    | flows_of_overlap.FLOWS
+    | flows_of_emergency.FLOWS
+    | flows_of_notifiers.FLOWS
+)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -25,7 +33,21 @@ def test_no_flow_shows_a_secret(tmp_path: Path, nursery: Nursery, name: str, log
     with watched(tmp_path, nursery, log_format) as site:
         EVERY[name](site)
         assert site.leaks() == []
+        assert undocumented(site) == []
         assert any(content for content in site.printed.values())
+
+
+def undocumented(site: WatchedSite) -> list[str]:
+    """Events and fields in the flow's audit log that `EVENTS.md` does not have."""
+    log = site.folder / "state" / "audit.jsonl"
+    if not log.is_file():
+        return []
+    found = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        known = EVENTS[event["event"]].data_of(event["event"]) if event["event"] in EVENTS else None
+        found += [event["event"]] if known is None else [f for f in event["data"] if f not in known]
+    return found
 
 
 def test_the_same_flow_leaks_without_the_scrubber(tmp_path: Path, nursery: Nursery) -> None:

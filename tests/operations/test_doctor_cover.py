@@ -142,6 +142,33 @@ def test_every_difference_is_a_failed_check(pair: Cover) -> None:
         assert word in said
 
 
+def test_whose_token_readers_hold(pair: Cover) -> None:
+    """By evidence: unknown until the journal knows the stored token, then told, and the idle project's token is free."""
+    bench = pair.bench
+    first = results(pair.examine(token=bench.first))
+    assert first["standby.active"] is Result.UNKNOWN
+    bench.runner.adopt(bench.policy, bench.first, bench.project)
+    checks = {check.name: check for check in pair.examine(token=bench.first)}
+    assert (checks["standby.active"].result, checks["standby.active"].subject) == (Result.OK, bench.project)
+    assert (checks["standby.idle"].result, checks["standby.idle"].subject) == (
+        Result.OK,
+        bench.other_project,
+    )
+
+
+def test_an_idle_project_in_use(pair: Cover) -> None:
+    """A mint there would kill the token under its user, whose address is named; free again after `quiet`."""
+    bench = pair.bench
+    bench.runner.adopt(bench.policy, bench.first, bench.project)
+    bench.clock.advance(60)
+    bench.simulator.use(bench.other_project, ip="203.0.113.9")
+    (check,) = (one for one in pair.examine(token=bench.first) if one.name == "standby.idle")
+    assert (check.result, check.code) == (Result.FAILED, 1)
+    assert "203.0.113.9" in check.detail
+    bench.clock.advance(3601)
+    assert results(pair.examine(token=bench.first))["standby.idle"] is Result.OK
+
+
 def test_a_standby_project_that_is_not_there(pair: Cover) -> None:
     """It is said how to get one, and the comparison is left out."""
     pair.change(standby={"project": NOWHERE})

@@ -15,7 +15,8 @@ import pytest
 from rotator.credentials import CredentialSource, make_key_file, read_secret_file
 from rotator.errors import InvalidInput
 from rotator.secret import Secret
-from rotator.settings import CREDENTIALS, Settings, ensure_audit_key, resolve
+from rotator.settings import Settings, ensure_audit_key, resolve
+from rotator.settings_sources import CREDENTIALS
 
 TEAM = "lm_team_" + "A1" * 20
 OTHER = "lm_team_" + "Z9" * 20

@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 from rotator.errors import InvalidInput
 from rotator.secret import scrub
-from rotator.settings import CREDENTIALS, VARIABLES, Settings, resolve
+from rotator.settings import Settings, resolve
+from rotator.settings_sources import CREDENTIALS, VARIABLES
 from rotator.settings_values import Listen
 
 TEAM = "lm_team_" + "A1" * 20
@@ -95,6 +97,18 @@ ROWS: list[tuple[str, str, str, object]] = [
     ("grace", "ROTATOR_GRACE", "1m", 60.0),
     ("select", "ROTATOR_SELECT", "billing, checkout  mail", ("billing", "checkout", "mail")),
     ("reason", "ROTATOR_REASON", "yearly audit", "yearly audit"),
+    (
+        "pagerduty_url",
+        "ROTATOR_PAGERDUTY_URL",
+        "https://events.eu.pagerduty.com/v2/enqueue",
+        "https://events.eu.pagerduty.com/v2/enqueue",
+    ),
+    (
+        "webhook_networks",
+        "ROTATOR_WEBHOOK_NETWORKS",
+        "10.0.0.0/8, fd00::/8",
+        (ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+    ),
 ]
 
 
@@ -180,6 +194,9 @@ BAD: list[tuple[str, str, str]] = [
     ("LETTERMINT_SMTP_URL", "https://smtp.lettermint.co", "smtps://host:465"),
     ("LETTERMINT_SMTP_URL", "smtps://user:hidden@smtp.lettermint.co", "credentials"),
     ("LETTERMINT_SMTP_URL", "smtps://smtp.lettermint.co/x", "has a path"),
+    ("ROTATOR_PAGERDUTY_URL", "http://events.pagerduty.com/v2/enqueue", "not a usable URL"),
+    ("ROTATOR_WEBHOOK_NETWORKS", "10.0.0.0/8, private", "networks such as 10.0.0.0/8"),
+    ("ROTATOR_WEBHOOK_NETWORKS", "10.0.0.1/8", "networks such as 10.0.0.0/8"),
     ("VAULT_ADDR", "vault:8200", "https://host:port"),
     ("ROTATOR_VAULT_AUTH_MOUNT", "/", "the path of an auth method"),
     ("ROTATOR_VAULT_AUTH_MOUNT", "app role", "the path of an auth method"),

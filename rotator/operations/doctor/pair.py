@@ -7,7 +7,7 @@ from typing import Final
 
 from rotator.destinations.base import Content
 from rotator.engine.pair import differences
-from rotator.engine.sides import BRIDGE_OLD
+from rotator.engine.sides import BRIDGE_OLD, in_use
 from rotator.errors import RateLimited, RotatorError, sentences
 from rotator.model import DestinationSpec, Form, Policy, ProjectSetup
 from rotator.operations.doctor.parts import Parts, Records
@@ -36,6 +36,8 @@ def examine_cover(
     """As preflight looks at it. `token` is the authoritative destination's, if it lives."""
     if policy.form is Form.STANDBY and policy.standby_project is not None:
         _pair(policy, policy.standby_project, parts, reached, found)
+        if token is not None and not unfinished:
+            _sides(policy, parts, records, reached, found, token)
     elif policy.standby_token is not None:
         _bridge(
             policy.standby_token, parts, records, reached, found, authoritative=token, unfinished=unfinished
@@ -71,6 +73,38 @@ def _pair(policy: Policy, standby: str, parts: Parts, reached: Reached, found: F
         found.failed("standby.alike", text, hint, code=_REFUSED, subject=standby)
     if not unlike:
         found.ok("standby.alike", "Its domains, routes and settings are the main project's.", subject=standby)
+
+
+def _sides(
+    policy: Policy, parts: Parts, records: Records, reached: Reached, found: Findings, token: Secret
+) -> None:
+    """Whose token readers hold, and whether a mint in the other project would kill one that is in use."""
+    if records.journal is None or records.fingerprints is None:
+        return
+    try:
+        known = records.journal.known_token(records.fingerprints.of(token))
+        if known is None or known.project not in policy.projects:
+            text = "Nothing in the journal shows to which of the two projects the stored token belongs."
+            hint = (
+                f"`rotator reconcile {policy.name}` finds out by a test send, or takes a person's word: "
+                f"`rotator reconcile {policy.name} --active PROJECT`."
+            )
+            found.unknown("standby.active", text, hint, subject=policy.name)
+            return
+        found.ok("standby.active", "Readers hold the token of this project.", subject=known.project)
+        if reached.provider is None or not reached.reads_projects:
+            return
+        (idle,) = (one for one in policy.projects if one != known.project)
+        facts = reached.provider.project(idle)
+        used = in_use(reached.provider, parts.clock.now(), facts, policy.drain.quiet)
+    except RotatorError as error:
+        found.error("standby.idle", error, subject=policy.name)
+        return
+    if used:
+        hint = "Move that consumer to what the first destination holds: until then a rotation is refused."
+        found.failed("standby.idle", sentences(used), hint, code=_REFUSED, subject=idle)
+    else:
+        found.ok("standby.idle", "Nobody uses the token of the idle project.", subject=idle)
 
 
 def _setup(project: str, parts: Parts, provider: Provider) -> ProjectSetup:

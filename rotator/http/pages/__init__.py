@@ -1,0 +1,1 @@
+"""The pages for people: made here as text, read-only, without script."""

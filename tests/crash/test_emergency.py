@@ -21,6 +21,7 @@ from rotator.model import Form
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import eventually
+from tests.crash import table
 from tests.crash.halts import BEFORE
 from tests.crash.harness import KILLED, Nursery
 from tests.crash.ward import Forms
@@ -262,6 +263,7 @@ def test_an_emergency_survives_every_crash(
     name: str,
     resumer: str,
     long: bool,
+    record_property: table.Record,
 ) -> None:
     """Killed anywhere, readers end with a living token, nothing is open or unknown to the journal, and the leaked
     token is dead: always when the emergency is begun again, and by `run` alone when anything of it had begun."""
@@ -282,3 +284,5 @@ def test_an_emergency_survives_every_crash(
         survive(cells)
         wrong |= {f"{cell.crash}": found for cell in cells if (found := cell.look())}
     assert not wrong, json.dumps(wrong, indent=1)
+    row = f"emergency: {name}"
+    table.tell(record_property, [(row, str(crash), resumer) for crash in chosen], there={row: len(crashes)})

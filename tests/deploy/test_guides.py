@@ -592,9 +592,9 @@ def test_lost_log_stops_rotations(site: Site) -> None:
     assert site.audit_holds()
 
 
-def test_old_backup_does_no_harm(site: Site) -> None:
-    """Journal and log of before the last rotation: the token works, nothing is due by that, the next rotation takes
-    it as it finds it, and the trail holds."""
+def test_old_backup_is_noticed(site: Site) -> None:
+    """Journal and log of before the last rotation: the token works, `out-of-band` says that nobody knows it, and
+    `reconcile` takes it over; nothing is minted, and the trail holds."""
     entry = site.add()
     assert site.rotate("billing").code == 0
     kept = site.folder / "kept"
@@ -603,8 +603,9 @@ def test_old_backup_does_no_harm(site: Site) -> None:
     shutil.rmtree(state(site))
     kept.rename(state(site))
     ended = site.run("run", "-o", "json")
-    assert (ended.code, ended.rotations) == (0, [])
+    assert (ended.code, ended.rotations, attention(site)) == (4, [], ["out-of-band"])
+    taken = site.run("reconcile", "billing", "--yes", "-o", "json")
+    assert taken.code == 0, taken.errors
+    assert (attention(site), entry.mints) == ([], 2)
     assert entry.serves_a_living_token
-    assert site.rotate("billing").code == 0
-    assert attention(site) == []
     assert site.audit_holds()

@@ -171,6 +171,27 @@ def test_image_holds_what_rotator_needs_and_nothing_else(image: str) -> None:
     assert found["writable"] == ["/tmp"]
 
 
+def test_image_adds_the_program_and_an_empty_folder(image: str) -> None:
+    """To its base it adds what was installed and where state goes; of this repository only the package came along."""
+    found = json.loads(done(*PODMAN[:3], "image", "diff", "--format", "json", image, BASE))
+    added = set(found["added"])
+    assert {path for path in added if not path.startswith("/opt/rotator")} == {"/var/lib/rotator"}
+    installed = [path for path in added if "/site-packages/rotator/" in path and "__pycache__" not in path]
+    assert installed
+    for path in installed:
+        assert (ROOT / path.partition("/site-packages/")[2]).exists(), path
+
+
+def test_build_gets_to_see_what_it_copies_and_nothing_else() -> None:
+    """`.dockerignore` lets in exactly what the Dockerfile copies from the repository: no journal, no policies."""
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert let_in == {word for words in copied for word in words.split()}
+
+
 class Container:
     """`rotator serve` as process 1, with a policy that is not due and a folder of its own for its state."""
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rotator.clock import Instant, parse_rfc3339, rfc3339
 from rotator.model import (
@@ -18,6 +18,9 @@ from rotator.model import (
     Rotation,
     Synced,
 )
+
+STATES: Final = ("needs-attention", "unknown", "overdue", "running", "draining", "due", "held", "ok")
+"""Of a policy, the urgent ones first."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class PolicyStatus:
     active_project: str | None
     strategy: str
     state: str
-    """ok, due, overdue, running, draining, held, needs-attention or unknown."""
+    """One of `STATES`."""
     token_generated_at: datetime | None
     age_seconds: float | None
     next_due_at: datetime | None

@@ -36,6 +36,18 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("long")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The crash matrix, which no single test sees."""
+    from tests.crash.table import lines  # noqa: PLC0415  # this file is loaded before the path is set
+
+    passed = terminalreporter.getreports("passed")
+    told = lines(one for report in passed for one in report.user_properties)
+    if told:
+        terminalreporter.section("crash matrix")
+        for line in told:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the big numbers were asked for."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from rotator import words
 from rotator.cli import ask, notices, pick, signals
-from rotator.cli.output import say, say_drawn, say_error
+from rotator.cli.output import say, say_drawn, say_error, say_errors
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput, JournalUnavailable, RotatorError, combine_exit_codes, sentences
 
@@ -309,8 +309,8 @@ def _tell(watcher: Watcher, name: str, result: Sequence[Rotation] | RotatorError
     for rotation in result[-1:]:
         if rotation.state.value != "draining":
             dead = {
-                True: "the leaked token is dead",
-                False: "the leaked token is ALIVE",
+                True: "leaked token dead",
+                False: "leaked token ALIVE",
                 None: "not proved dead",
             }
             watcher.ended(name, rotation.state.value, dead[rotation.old_token_dead])
@@ -322,8 +322,7 @@ def _report(session: Session, report: Report, outcome: Outcome) -> int:
 
     for note in outcome.notes:
         say(note)
-    for name, error in outcome.errors:
-        say_error(error, about=name)
+    say_errors(outcome.errors)
     session.emit(
         {**rotations_view(outcome.rotations), "report": report.view()},
         lambda: tables_of_emergency.report(report, outcome.rotations),

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -22,6 +22,10 @@ from rotator.secret import scrub
 _VISIBLE: Final = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
 }
+
+
+_NAMED: Final = 3
+"""Policies with the same trouble that are named."""
 
 
 class Format(StrEnum):
@@ -87,6 +91,19 @@ def say_error(error: RotatorError, *, about: str = "") -> None:
     for label, part in ((" then", error.then), ("   do", error.remedy)):
         if part:
             say(f"{label}: {_ended(part)}")
+
+
+def say_errors(errors: Iterable[tuple[str, RotatorError]]) -> None:
+    """Those of several policies. The same trouble of many is said once, with the names of the first few."""
+    alike: dict[tuple[type, str, str, str], list[tuple[str, RotatorError]]] = {}
+    for name, error in errors:
+        alike.setdefault((type(error), error.happened, error.then, error.remedy), []).append((name, error))
+    for group in alike.values():
+        if len(group) > _NAMED:
+            names = ", ".join(name for name, _ in group[:_NAMED])
+            group[:] = [(f"{names} and {len(group) - _NAMED} more", group[0][1])]
+        for about, error in group:
+            say_error(error, about=about)
 
 
 def scrubbed(data: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rotator.cli import pick
-from rotator.cli.output import say, say_error
+from rotator.cli.output import say, say_errors
+from rotator.cli.room import waits_for_room
 from rotator.cli.session import Session
 from rotator.errors import combine_exit_codes, exit_code_of
 
@@ -29,10 +30,17 @@ def plan(
     them end. Changes nothing.
     """
     wiring = session.wiring("team_token")
-    return show_plan(session, planned(wiring, pick.all_or_named(wiring.policies, policies or [])))
+    chosen = pick.all_or_named(wiring.policies, policies or [])
+    return show_plan(session, planned(wiring, chosen, wait=waits_for_room(wiring.clock)))
 
 
-def planned(wiring: Wiring, policies: Sequence[Policy], *, asked_for: bool = False) -> Plan:
+def planned(
+    wiring: Wiring,
+    policies: Sequence[Policy],
+    *,
+    asked_for: bool = False,
+    wait: Callable[[float, int], None] | None = None,
+) -> Plan:
     """Asks the provider about each policy; makes no journal."""
     from rotator.operations import plan as operation  # noqa: PLC0415
     from rotator.policies.cron import next_after  # noqa: PLC0415
@@ -45,6 +53,7 @@ def planned(wiring: Wiring, policies: Sequence[Policy], *, asked_for: bool = Fal
         now=wiring.clock.now(),
         rotate_limit=wiring.settings.rotate_limit,
         asked_for=asked_for,
+        wait=wait,
     )
 
 
@@ -57,7 +66,5 @@ def show_plan(session: Session, found: Plan) -> int:
     session.emit(found.view(), lambda: tables.plan(found, datetime.now(UTC)))
     if not found.entries:
         say("There are no policies.")
-    errors = [(one.policy.name, one.error) for one in found.entries if one.error is not None]
-    for name, error in errors:
-        say_error(error, about=name)
+    say_errors((one.policy.name, one.error) for one in found.entries if one.error is not None)
     return combine_exit_codes([exit_code_of(one.error) if one.error else 0 for one in found.entries])

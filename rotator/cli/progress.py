@@ -9,16 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, cast
 
 from rotator.cli.output import clean, say
 from rotator.cli.render import STYLES
+from rotator.engine.states import MINT_PUBLISH
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console, Group
 
     from rotator.engine.context import Progress
 
@@ -104,7 +105,9 @@ class LiveLines:
     def __call__(self, progress: Progress) -> None:
         with self._lock:
             began = self._latest.get(progress.policy, ("", "", time.monotonic()))[2]
-            self._latest[progress.policy] = (progress.step, clean(progress.text), began)
+            # At its end a rotation has no step left; what it was doing last stands on.
+            step = progress.step or self._latest.get(progress.policy, ("", "", 0.0))[0]
+            self._latest[progress.policy] = (step, clean(progress.text), began)
             self._over.pop(progress.policy, None)
 
     def ended(self, policy: str, state: str, text: str) -> None:
@@ -120,13 +123,14 @@ class LiveLines:
         from rich.console import Console  # noqa: PLC0415  # loaded only where there is something to draw
         from rich.live import Live  # noqa: PLC0415
 
-        console = Console(stderr=True, highlight=False, soft_wrap=False)
+        console = Console(file=sys.stderr, highlight=False, soft_wrap=False)
         live = Live(
             console=console,
             get_renderable=self._draw,
             refresh_per_second=8,
             transient=True,
             redirect_stdout=False,
+            redirect_stderr=False,
         )
         # The thread that draws inherits the mask: a signal must reach the main thread.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -134,32 +138,36 @@ class LiveLines:
             live.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        above = _Above(console, sys.stderr)
         try:
-            yield
+            with redirect_stderr(cast("TextIO", above)):
+                yield
         finally:
             live.stop()
+            above.close()
 
-    def _draw(self) -> Table:
+    def _draw(self) -> Group:
+        from rich.console import Group  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
         table = Table.grid(padding=(0, 2))
         # Of many, each gets one line: what is cut off here stands in the report.
-        many = len(self._expected) > FEW
-        table.add_column(no_wrap=many, overflow="ellipsis" if many else "fold", max_width=24 if many else 30)
-        table.add_column(no_wrap=True)
+        many = max(len(self._expected), len(self._latest)) > FEW
+        table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+        table.add_column(no_wrap=True, min_width=len(MINT_PUBLISH.name))  # else the columns jump at each step
         table.add_column(ratio=1, no_wrap=many, overflow="ellipsis" if many else "fold")
         table.add_column(justify="right", no_wrap=True)
         table.expand = True
+        heads: list[Text] = []
         with self._lock:
-            if self._expected:
-                table.add_row(Text("in all", "bold"), *(Text(part) for part in self._total()))
-            for policy, (step, text, began) in self._latest.items():
-                if policy not in self._over:
-                    seconds = f"{time.monotonic() - began:.0f} s"
-                    ends = self._expected.get(policy)
-                    when = f"ends {ends:%H:%M:%S}" if ends else seconds
-                    table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
+            if self._expected or many:
+                heads.append(Text.assemble(("in all", "bold"), f"  {self._total()}"))
+            for policy, (step, text, began) in self._in_order(at_rest_last=many):
+                seconds = f"{time.monotonic() - began:.0f} s"
+                ends = self._expected.get(policy)
+                when = f"ends {ends:%H:%M:%S}" if ends else seconds
+                table.add_row(Text(policy, "bold"), Text(step, "cyan"), Text(text), Text(when, "dim"))
             for policy, ends in self._expected.items():
                 if policy not in self._latest and policy not in self._over:
                     ends_at = Text(f"ends {ends:%H:%M:%S}", "dim")
@@ -168,12 +176,54 @@ class LiveLines:
             for policy, (state, text) in self._over.items():
                 table.add_row(Text(policy, "bold"), Text(state, STYLES.get(state, "")), Text(text), Text(""))
         if self._notice:
-            table.add_row(Text("stopping", "yellow"), Text(""), Text(self._notice), Text(""))
-        return table
+            heads.insert(0, Text(self._notice, "yellow"))
+        return Group(*heads, table)
 
-    def _total(self) -> tuple[str, str, str]:
+    def _in_order(self, *, at_rest_last: bool) -> list[tuple[str, tuple[str, str, float]]]:
+        """What was heard of the policies that are not over. Those without a step have nothing left to do: of many
+        they would push what is at work off a terminal's end."""
+        heard = [(policy, told) for policy, told in self._latest.items() if policy not in self._over]
+        return sorted(heard, key=lambda entry: not entry[1][0]) if at_rest_last else heard
+
+    def _total(self) -> str:
+        if not self._expected:
+            over = sum(1 for step, _, _ in self._latest.values() if not step)
+            return f"{over} ended, {len(self._latest) - over} at work"
         over = sum(1 for policy in self._expected if policy in self._over)
         begun = sum(1 for policy in self._expected if policy in self._latest and policy not in self._over)
-        waits = len(self._expected) - over - begun
-        last = max(self._expected.values())
-        return ("", f"{over} ended, {begun} at work, {waits} wait", f"ends {last:%H:%M:%S} UTC")
+        counts = {"ended": over, "at work": begun, "waiting": len(self._expected) - over - begun}
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        return f"{told}; all ended about {max(self._expected.values()):%H:%M:%S} UTC"
+
+
+class _Above:
+    """Standard error while something is drawn at the bottom of the terminal: whole lines above it, as they are.
+
+    Rich's own stand-in breaks them at the width of the terminal, and then nobody can read an audit event back.
+    """
+
+    def __init__(self, console: Console, stream: TextIO) -> None:
+        self._console = console
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        from rich.text import Text  # noqa: PLC0415
+
+        with self._lock:
+            lines, end, self._begun = (self._begun + text).rpartition("\n")
+            if end:
+                self._console.print(Text.from_ansi(lines), soft_wrap=True)
+        return len(text)
+
+    def flush(self) -> None:
+        """A line is shown when it is whole."""
+
+    def close(self) -> None:
+        """Shows what did not end in a line."""
+        if self._begun:
+            self.write("\n")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)

@@ -91,6 +91,8 @@ def _agreed(session: Session, policy: Policy, finding: Reconciliation) -> bool:
         say(_plain(finding))
     rotation = finding.unfinished.id if finding.unfinished else ""
     question = _QUESTIONS[finding.action]
+    if finding.action == "rotate" and policy.standby_project:
+        question = "Rotate {policy} now?"  # which of its two projects, the rotation finds out
     return ask.confirmed(question.format(policy=policy.name, project=policy.project, rotation=rotation))
 
 

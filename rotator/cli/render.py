@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,10 +39,15 @@ STYLES: Final = {
     "FAIL": "bold red",
     "skip": "dim",
     "?": "yellow",
+    "NO": "bold red",
+    "not begun": "bold red",
 }
 """How a word that stands for a state is shown. The word itself says it all; colour only repeats it."""
 
 
+_COMMAND: Final = re.compile("`[^`]+`")
+_GLUE: Final = "\ue000"
+"""Stands for a space at which no line may be broken."""
 _BELOW: Final = ">"
 """Stands for a first cell that is on the line above. No name begins with it."""
 
@@ -92,18 +98,28 @@ def table(
 
 
 def card(title: str, state: str, lines: Iterable[tuple[str, str]], *, stream: TextIO | None = None) -> str:
-    """A heading with a state, and below it names and texts; lines without a text are left out."""
+    """A heading with a state, and below it names and texts; lines without a text are left out.
+
+    A command between backticks stays on one line where it fits on one: it is to be copied.
+    """
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     body = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     body.add_column(no_wrap=True, style="dim")
     body.add_column(overflow="fold")
-    for name, text in lines:
-        if text:
-            body.add_row(f"  {name}", Text(clean(text)))
+    told = [(f"  {name}", clean(text)) for name, text in lines if text]
+    room = _width() - max((len(name) for name, _ in told), default=0) - 2
+    for name, text in told:
+        body.add_row(name, Text(_COMMAND.sub(lambda found: _glued(found[0], room), text)))
     heading = Text.assemble((clean(title), "bold"), "  " if state else "", word(state))
     return _drawn([heading, body], stream)
+
+
+def _glued(command: str, room: int) -> str:
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return command.replace(" ", _GLUE) if cell_len(command) <= room else command
 
 
 def checklist(title: str, rows: Iterable[tuple[str, str, str, str]]) -> str:
@@ -146,7 +162,8 @@ def _drawn(parts: Iterable[RenderableType], stream: TextIO | None = None) -> str
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, Text))  # a heading is never broken
     # Cells are padded to their column's width; at the end of a line nobody sees that, but copies it.
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined]  # a StringIO, see below
+    drawn = console.file.getvalue().replace(_GLUE, " ")  # type: ignore[attr-defined]  # a StringIO, see below
+    return "\n".join(line.rstrip() for line in drawn.splitlines())
 
 
 def _console(stream: TextIO) -> Console:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rotator.cli import notices, signals
-from rotator.cli.output import say, say_error
+from rotator.cli.output import say, say_errors
 from rotator.cli.session import Session
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def show(
 
     for note in outcome.notes:
         say(note)
-    for name, error in outcome.errors:
-        say_error(error, about=name)
+    say_errors(outcome.errors)
     session.emit({**rotations_view(outcome.rotations), **also}, lambda: tables.rotations(outcome.rotations))
     if not (outcome.rotations or outcome.errors or outcome.notes):
         say(nothing)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from rotator.cli import pick
-from rotator.cli.output import say, say_error
+from rotator.cli.output import say, say_errors
+from rotator.cli.room import waits_for_room
 from rotator.cli.session import Session
 from rotator.errors import combine_exit_codes, exit_code_of
 
@@ -30,9 +31,8 @@ def status(
     from rotator.views import status_view  # noqa: PLC0415
 
     chosen = pick.all_or_named(wiring.policies, policies or [])
-    unknown = operation.refresh(wiring.ports, chosen) if refresh else []
-    for name, error in unknown:
-        say_error(error, about=name)
+    unknown = operation.refresh(wiring.ports, chosen, waits_for_room(wiring.clock)) if refresh else []
+    say_errors(unknown)
     journal = wiring.journal if refresh else wiring.journal_to_read
     found = operation.statuses(journal, wiring.clock, chosen, next_after)
     session.emit(status_view(found), lambda: tables.status(found, wiring.clock.now()) if found else "")

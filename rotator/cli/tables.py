@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -9,10 +10,12 @@ from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.model import DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
-from rotator.views import PolicyStatus, Untold
+from rotator.views import STATES, PolicyStatus, Untold
 
 _CARDS: int = 3
 """Up to so many rotations are shown in full."""
+_LINES: int = 20
+"""More policies than these have a line each in a plan."""
 
 
 def rotations(found: Sequence[Rotation]) -> str:
@@ -63,7 +66,8 @@ def rotation(one: Rotation, *, steps: bool = False) -> str:
 
 
 def status(found: Sequence[PolicyStatus], now: datetime) -> str:
-    """One line per policy, then what needs attention and the command to type for each."""
+    """One line per policy, then what needs attention and the command to type for each; of many, how they stand
+    taken together, last, where a terminal still shows it."""
     columns = (
         Column("policy", whole=True),
         Column("state", whole=True),
@@ -82,13 +86,16 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
     )
     parts = [table(columns, rows)]
-    parts += [_in_progress(one.rotation, one.state, now) for one in found if one.rotation]
+    open_now = [one for one in found if one.rotation]
+    # Of many, each has its line above.
+    parts += [_in_progress(one.rotation, one.state, now) for one in open_now[:_LINES] if one.rotation]
     parts += [
         card(
             f"{one.name}: {attention.code}",
             "",
             (
                 ("since", f"{_moment(attention.since)}, {words.distance(attention.since, now)}"),
+                ("owner", one.owner or ""),
                 ("what", attention.message),
                 ("next", attention.next),
             ),
@@ -101,6 +108,10 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
         for untold in one.untold
     ]
+    if len(found) > _CARDS:
+        states = Counter(one.state for one in found)
+        told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+        parts.append(card("in all", "", [("", f"{words.count(len(found), 'policy')}: {told}")]))
     return "\n\n".join(parts)
 
 
@@ -142,10 +153,13 @@ def _until(moment: datetime, now: datetime) -> str:
 def plan(found: Plan, now: datetime) -> str:
     """One card per policy, in the order in which they would rotate, and what all of it takes.
 
-    Of many policies the steps are told once, below them: they are those of their strategies.
+    Of several policies the steps are told once, below them: they are those of their strategies. Of many, each
+    has a line.
     """
     if not found.entries:
         return ""
+    if len(found.entries) > _LINES:
+        return "\n\n".join([_plan_in_lines(found, now), card("in all", "", [("", summary(found))])])
     few = len(found.entries) <= _CARDS
     parts = [_planned(one, now, steps=few or one.past_no_return) for one in found.entries]
     if not few:
@@ -200,6 +214,25 @@ def _planned(one: Planned, now: datetime, *, steps: bool) -> str:
     return card(one.policy.name, one.state, lines)
 
 
+def _plan_in_lines(found: Plan, now: datetime) -> str:
+    columns = (
+        Column("policy", whole=True),
+        Column("state", whole=True),
+        Column("rotates", whole=True),
+        Column("why"),
+    )
+    rows = (
+        (
+            one.policy.name,
+            one.state,
+            words.distance(one.starts_at, now) if one.starts_at else "-",
+            one.decision.reason,
+        )
+        for one in found.entries
+    )
+    return table(columns, rows)
+
+
 def _way(one: Planned) -> list[tuple[str, str]]:
     """The steps, parted by the point of no return; what cannot be undone has a star and is spelt out."""
     names = [step.name if step.reversible else f"{step.name}*" for step in one.steps]
@@ -228,6 +261,8 @@ def _steps(one: Rotation) -> str:
 
 
 def _last(one: PolicyStatus) -> str:
+    if one.rotation is not None and one.rotation.step in one.way:
+        return f"step {one.way.index(one.rotation.step) + 1} of {len(one.way)}: {one.rotation.step}"
     if one.last_outcome is None:
         return "-"
     return f"{one.last_outcome}, {words.bounds(one.last_outage)}" if one.last_outage else one.last_outcome

@@ -110,7 +110,7 @@ def _orders(one: Foreseen) -> Iterable[tuple[str, str]]:
             yield (name, f"{order.value}: not possible here")
             continue
         yield (name, f"{order.value}: exposed {_exposed(cost)}; outage {_outage(cost)}")
-    yield ("", f"(exposed: the wait for the rate limit, the drain and the work, which is {_work(one)})")
+    yield ("estimated", f"from the wait for the rate limit, the drain and the work ({_work(one)})")
 
 
 def _work(one: Foreseen) -> str:
@@ -140,7 +140,7 @@ def _span(seconds: float) -> str:
 
 
 def _starts(one: Foreseen) -> str:
-    return f"{_second(one.cost.mint_at)}, ends about {_second(one.cost.ends_at)}"
+    return f"{_second(one.cost.mint_at)}, ends about {_later(one.cost.ends_at, one.cost.mint_at)}"
 
 
 def _many(entries: Sequence[Foreseen], stream: TextIO) -> str:
@@ -192,8 +192,12 @@ def _summary(found: Foresight) -> list[tuple[str, str]]:
     if starts is None or last is None or ends is None:
         return [("", "Nothing is struck.")]
     limit = f"at {words.count(found.rotate_limit, 'mint')} in any 60 s"
-    mints = f"the first mint at {_second(starts)}, the last policy's at {last:%H:%M:%S}"
-    lines = [("takes", f"{words.count(count, 'token')} {limit}: {mints}, all ended about {_second(ends)}")]
+    mints = (
+        f"minted at {_second(starts)}, ended about"
+        if count == 1
+        else f"the first minted at {_second(starts)}, the last at {_later(last, starts)}, all ended about"
+    )
+    lines = [("takes", f"{words.count(count, 'token')} {limit}: {mints} {_later(ends, starts)}")]
     if count > _FEW:
         for order in Order:
             costs = [cost for one in found.entries if (cost := one.costs.get(order)) is not None]
@@ -275,6 +279,11 @@ def _told(found: Report) -> list[tuple[str, str]]:
         ("exposed", f"{words.bounds(longest)} at the longest" if longest else "not measured"),
         *(("not done" if not n else "", f"{name}: {why}") for n, (name, why) in enumerate(found.not_done)),
     ]
+
+
+def _later(moment: datetime, first: datetime) -> str:
+    """A moment after another one that was told: without the day where that is the same."""
+    return f"{moment:%H:%M:%S}" if moment.date() == first.date() else _second(moment)
 
 
 def _second(moment: datetime) -> str:

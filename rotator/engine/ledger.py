@@ -49,6 +49,7 @@ class Ledger:
         self._untaken = untaken
         self._told = 0
         """So many of the spooled events, from the first on, were told."""
+        self._warned = ""
         self._unsaved: Rotation | None = None
         self._attention: dict[str, Attention] = {}
         self._raised: set[str] = set()
@@ -179,7 +180,10 @@ class Ledger:
                 self._tokens.clear()
                 self._settling.clear()
                 raise
-            log.warning("kept for later: %s", error)
+            # Once: what cannot be written now can mostly not be written a moment later.
+            level = logging.DEBUG if str(error) == self._warned else logging.WARNING
+            self._warned = str(error)
+            log.log(level, "kept for later: %s", error)
             if isinstance(error, AuditUnavailable):
                 self._tell()
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from rotator.destinations.base import Reading
 from rotator.engine.context import Context, StepResult
 from rotator.engine.preflight import check_ownership
-from rotator.engine.publish import follow, publish
+from rotator.engine.publish import follow, publish, tidy
 from rotator.engine.recovery import Fate, look
 from rotator.engine.resting import claim_of, token_known_dead, waiting_until
 from rotator.engine.states import PREFLIGHT, kills_first
@@ -254,7 +254,9 @@ def _recovered(context: Context) -> bool:
         context.audit("publish.destination.intent", destination=ref, base_version=finding.base.version)
         served_after, served = publish(context, finding.token, finding.base)
         context.change(served_after=served_after, served=served)
-    _tidy(context)
+    # An interrupted publish may have left its staged copy behind, although the token is current.
+    for destination in context.destinations.values():
+        tidy(context, destination)
     _record_published(context, finding.token, _generated_at(context))
     return True
 
@@ -266,15 +268,6 @@ def _generated_at(context: Context) -> str | None:
     except RotatorError as error:
         context.say(f"the time of the mint could not be read: {error.happened}")
         return None
-
-
-def _tidy(context: Context) -> None:
-    """An interrupted publish may have left its staged copy behind, although the token is current."""
-    for destination in context.destinations.values():
-        try:
-            destination.discard()
-        except RotatorError as error:
-            context.say(f"{destination.describe()} keeps a staged copy for now: {error.happened}")
 
 
 def _record_published(context: Context, token: Secret, generated_at: str | None) -> None:

@@ -208,11 +208,12 @@ def _stage_everywhere(context: Context) -> None:
 def _stage_at(context: Context, destination: Destination, token: Secret) -> None:
     """Stages on top of what readers get now, again after somebody else's write, until it holds."""
     failure: RotatorError | None = None
-    for number in context.attempts(context.timings.follower_budget):
+    for _ in context.attempts(context.timings.follower_budget):
         try:
             reading = destination.read()
-            if number > 1:
-                context.ledger.check_lease()
+            # Also right after a mint: no reader waits for this token, and once somebody else has taken over,
+            # nobody would know of what is staged here.
+            context.ledger.check_lease()
             must_own(context, destination, reading)
             destination.stage(token, rotation=context.rotation.id, base=reading)
         except LeaseLost:

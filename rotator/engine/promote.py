@@ -11,6 +11,7 @@ import logging
 from rotator.destinations.base import Destination
 from rotator.engine.context import Context, StepResult
 from rotator.engine.overlap import must_own, token_in_hand
+from rotator.engine.publish import tidy
 from rotator.engine.resting import unexpected
 from rotator.engine.states import CLOSE
 from rotator.errors import LeaseLost, NeedsAttention, Refused, RotatorError, VersionConflict
@@ -89,7 +90,7 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
         except VersionConflict as error:
             # Somebody wrote another field meanwhile: the staged copy is without it, so it is made anew.
             failure = error
-            _drop_stale(context, destination)
+            tidy(context, destination)
         except LeaseLost:
             raise
         except RotatorError as error:
@@ -111,13 +112,6 @@ def _serve_at(context: Context, destination: Destination, token: Secret) -> Rota
             return None
     context.audit("promote.destination.outcome", destination=ref, ok=False, error=str(failure))
     return failure
-
-
-def _drop_stale(context: Context, destination: Destination) -> None:
-    try:
-        destination.discard()
-    except RotatorError as error:
-        context.say(f"{destination.describe()} keeps a staged copy for now: {error.happened}")
 
 
 def rollback(context: Context) -> StepResult:
@@ -155,7 +149,7 @@ def rollback(context: Context) -> StepResult:
 def _no_way_back(context: Context, serving: Destination, why: str) -> StepResult:
     """Ends the rotation without killing what readers hold, so that the next one may begin."""
     for destination in context.destinations.values():
-        _drop_stale(context, destination)
+        tidy(context, destination)
     value = serving.read().value_if_token
     lives = value is not None and context.provider.ping(value) is not PingAnswer.DEAD
     context.attend(

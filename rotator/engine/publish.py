@@ -135,6 +135,7 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
             context.ledger.check_lease()
             if reading.value == token:
                 _served_by_now(context, ref)
+                tidy(context, destination)
                 return DestinationState.CURRENT
             if not (ownership := owns(context, destination, reading)).ours:
                 failure, stays = Refused(ownership.reason), "is not ours to write"
@@ -169,6 +170,14 @@ def publish_follower(context: Context, destination: Destination, token: Secret) 
         f"Mend it, then `rotator run` or `rotator reconcile {context.policy.name}` writes the token there",
     )
     return DestinationState.BEHIND
+
+
+def tidy(context: Context, destination: Destination) -> None:
+    """Removes what an interrupted write left beside a token that is current: a staged copy, a temporary file."""
+    try:
+        destination.discard()
+    except RotatorError as error:
+        context.say(f"{destination.describe()} keeps a staged copy for now: {error.happened}")
 
 
 def _served_by_now(context: Context, ref: str) -> None:

@@ -15,6 +15,7 @@ from rotator.model import Attention, Form, Policy, Rotation, State
 def agreement_of(ports: Ports, policy: Policy, *, doubted: bool = False) -> Agreement | None:
     """None while a rotation is at work, or what its destinations hold is for an open one to say. Raises as
     `compare`."""
+    latest = ports.journal.rotations(policy.name, limit=1)
     unfinished = open_of(ports.journal, policy)
     if len(policy.destinations) < 2:
         if unfinished:
@@ -22,7 +23,10 @@ def agreement_of(ports: Ports, policy: Policy, *, doubted: bool = False) -> Agre
         _forget_followers(ports, policy)
     if not all(_has_spread(one) for one in unfinished):
         return None
-    return compare(ports, policy, doubted=doubted)
+    agreement = compare(ports, policy, doubted=doubted)
+    if agreement.problem is not None and ports.journal.rotations(policy.name, limit=1) != latest:
+        return None  # a rotation was at work meanwhile: what was read may be its own doing
+    return agreement
 
 
 def _has_spread(rotation: Rotation) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rotator.clock import parse_rfc3339
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
 from rotator.engine.sides import remembered_side
@@ -18,7 +19,7 @@ from rotator.errors import NeedsAttention, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Form, Policy, ProjectFacts
 from rotator.operations.agreement import agreement_of, note_agreement
-from rotator.provider.base import PingAnswer, ProjectNotVisible
+from rotator.provider.base import ProjectNotVisible
 
 _LOOKED_BACK = 20
 """Rotations of a policy among which our own calls and the last bridge are looked for."""
@@ -112,17 +113,20 @@ def note(ports: Ports, policy: Policy, told: Mapping[str, ProjectFacts], side: s
     # Not before: whoever looks next must find the moved time, until it was told what it means.
     emptied = seen.agreement is not None and seen.agreement.leading is None and bool(seen.agreement.problem)
     for facts in told.values():
-        strange = (
-            emptied if facts.id == side else idle_strangers(ports.journal, policy, {facts.id: facts}, side)
-        )
-        if not strange:
+        known = ports.journal.project_facts(facts.id)
+        if facts.id == side:
+            keep = not emptied
+        else:
+            lags = known is not None and not _later(facts.token_generated_at, known[0].token_generated_at)
+            keep = not (lags or idle_strangers(ports.journal, policy, {facts.id: facts}, side))
+        if keep:
             remember(ports, facts)
     return words
 
 
 def remember(ports: Ports, facts: ProjectFacts) -> None:
     """Keeps a changed time of generation; what else changes with every send is not worth a write."""
-    if ports.journal.project_facts(facts.id) is None or has_moved(ports.journal, facts):
+    if has_moved(ports.journal, facts):
         ports.journal.remember_project(facts, ports.clock.now())
 
 
@@ -141,8 +145,8 @@ def idle_strangers(
         known = journal.project_facts(facts.id)
         if policy.form is not Form.STANDBY or facts.id == side or known is None:
             continue
-        before = known[0].token_generated_at
-        if before == facts.token_generated_at or before in _before_our_calls(journal, policy, facts.id):
+        before, now = known[0].token_generated_at, facts.token_generated_at
+        if not _later(now, before) or before in _before_our_calls(journal, policy, facts.id):
             continue
         used = (
             f"last used at {facts.token_last_used_at} from {facts.token_last_used_ip or 'an unknown address'}"
@@ -158,6 +162,17 @@ def idle_strangers(
             )
         )
     return found
+
+
+def _later(one: str | None, other: str | None) -> bool:
+    """Whether a time of the provider's is past another one of it. A reading that lags shows an earlier one, which
+    proves nothing."""
+    if one is None or other is None:
+        return one is not None
+    try:
+        return parse_rfc3339(one) > parse_rfc3339(other)
+    except ValueError:
+        return one != other
 
 
 def _before_our_calls(journal: Journal, policy: Policy, project: str) -> set[str | None]:
@@ -177,8 +192,6 @@ def _bridge_gone(ports: Ports, policy: Policy) -> list[NeedsAttention]:
         return []
     bridge = ports.destination(policy.standby_token)
     token = bridge.read().value_if_token
-    if token is not None and ports.provider.ping(token) is not PingAnswer.DEAD:
-        return []
     if token is not None and not is_dead(ports, token):
         return []
     what = "holds no project token any more" if token is None else "holds a token that is dead (401)"

@@ -19,12 +19,13 @@ from rotator.engine.states import (
     steps_left,
     steps_of,
 )
-from rotator.errors import RotatorError
+from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Decision, Policy, ProjectFacts, Rotation, State
 from rotator.operations.anchor import anchor_of
 from rotator.operations.draining import asks_for_revocation
 from rotator.operations.forecast import WINDOW, Forecast, MintTimes, forecast, last_of
+from rotator.operations.several import with_room
 from rotator.planner import Facts, decide, explain, most_overdue_first
 from rotator.policies.schedule import NextCron
 
@@ -133,12 +134,14 @@ def plan(
     now: datetime,
     rotate_limit: int,
     asked_for: bool = False,
+    wait: Callable[[float, int], None] | None = None,
 ) -> Plan:
     """One entry per policy, in the order in which they would rotate: what starts now first, as `run` or
     `rotate` takes it up, then what has a date, then the rest.
 
     `facts` asks the provider; what it raises is kept in the policy's entry. `asked_for`: as if `rotate`
-    named these policies now, whatever their schedules say. Raises JournalUnavailable.
+    named these policies now, whatever their schedules say. `wait` takes the seconds until the rate limit for
+    reading has room again, and for how many policies; without it they stay unknown. Raises JournalUnavailable.
     """
     held = journal.holds()
     unfinished = {rotation.policy: rotation for rotation in journal.unfinished()}
@@ -153,8 +156,14 @@ def plan(
         )
         for policy in policies
     ]
-    for look in looks:
-        look.ask(journal, facts, next_cron, now)
+
+    def ask(some: Sequence[_Look]) -> list[tuple[_Look, float]]:
+        # One after the other: a command that only looks stops at once, and threads could not be left behind.
+        for look in some:
+            look.ask(journal, facts, next_cron, now)
+        return [(look, look.error.retry_after) for look in some if isinstance(look.error, RateLimited)]
+
+    with_room(ask, looks, wait)
     waiting = [look for look in looks if look.starts_now(now)]
     if not asked_for:
         waiting = [
@@ -194,7 +203,7 @@ class _Look:
         self.decision = Decision(due=False, due_at=None, reason="")
         self._explanation = ""
         self._steps: tuple[Step, ...] = ()
-        self._error: RotatorError | None = None
+        self.error: RotatorError | None = None
 
     def ask(
         self, journal: Journal, facts: Callable[[str], ProjectFacts], next_cron: NextCron, now: datetime
@@ -208,17 +217,24 @@ class _Look:
             self.decision = decide(self.policy, known, now)
             self._explanation = explain(self.policy, known, now, asked_for=self._asked_for)
         except RotatorError as error:
-            self._error = error
-            self.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
-            self._explanation = f"Nothing is known about its date: {error.happened}."
+            self.failed(error)
+        else:
+            self.error = None
         if self._left_alone:
             self._explanation += (
                 " The provider has taken rotate-token away, so `rotator run` leaves it alone; "
                 f"`rotator rotate {self.policy.name}` asks again."
             )
 
+    def failed(self, error: RotatorError) -> None:
+        """Nothing could be found out, and why."""
+        self.error = error
+        self.decision = Decision(due=False, due_at=None, reason=f"not known: {error.happened}")
+        self._explanation = f"Nothing is known about its date: {error.happened}."
+
     def starts_now(self, now: datetime) -> bool:
-        if self._error is not None or self._held or self._left_alone or self._rests(now):
+        """Whether nothing but the rate limit stands before it."""
+        if self.error is not None or self._held or self._left_alone or self._rests(now):
             return False
         return self._asked_for or self.decision.due or self.unfinished is not None
 
@@ -295,7 +311,7 @@ class _Look:
             ends_at=ends,
             limited=starts is not None and ready is not None and starts > ready,
             goes_on=self.unfinished is not None and self._goes_on,
-            error=self._error,
+            error=self.error,
         )
 
 

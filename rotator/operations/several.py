@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -14,6 +14,7 @@ from rotator.interrupt import leave_signals_to_main
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 # Work waits for the network, and the provider's rate limit allows few mints anyway.
 SIDE_BY_SIDE: Final = 8
@@ -29,6 +30,27 @@ def attempted(job: Callable[[], Result]) -> Result | RotatorError:
     except Exception as error:
         log.exception("unexpected error in the work on one policy")
         return unexpected(error)
+
+
+def with_room(
+    ask: Callable[[Sequence[Item]], list[tuple[Item, float]]],
+    items: Sequence[Item],
+    wait: Callable[[float, int], None] | None,
+) -> None:
+    """Asks about the items; again about those that `ask` returns because the rate limit had no room for them,
+    after the seconds it names with each, for as long as that gets any further.
+
+    `wait` takes the seconds and how many wait; None: nobody waits.
+    """
+    stuck = False
+    while items:
+        limited = ask(items)
+        if wait is None or not limited or (stuck and len(limited) == len(items)):
+            return
+        # Once it may be another command that took the room; twice it is none that comes back.
+        stuck = len(limited) == len(items)
+        wait(max(seconds for _, seconds in limited), len(limited))
+        items = [item for item, _ in limited]
 
 
 def side_by_side(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -10,28 +10,40 @@ from rotator.clock import Clock
 from rotator.engine.ports import Ports
 from rotator.engine.sides import latest, remembered_side
 from rotator.engine.states import past_no_return, way_of
-from rotator.errors import RotatorError
+from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
 from rotator.operations import outside
 from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.notices import with_untold
-from rotator.operations.several import side_by_side
+from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
 
 
-def refresh(ports: Ports, policies: Iterable[Policy]) -> list[tuple[str, RotatorError]]:
+def refresh(
+    ports: Ports, policies: Iterable[Policy], wait: Callable[[float, int], None] | None = None
+) -> list[tuple[str, RotatorError]]:
     """Asks the provider about every project and keeps what it says; looks at what the destinations hold, and raises
     attention for what somebody else changed, or where they disagree. Returns what could not be found out, by policy.
+    `wait` takes the seconds until the rate limit for reading has room again, and for how many policies; without it
+    they are among those.
     """
-    unknown: list[tuple[str, RotatorError]] = []
-    for name, found in side_by_side({policy.name: partial(_refresh, ports, policy) for policy in policies}):
-        errors = [found] if isinstance(found, RotatorError) else found
-        unknown.extend((name, error) for error in errors)
-    return unknown
+    unknown: dict[str, list[RotatorError]] = {}
+
+    def ask(some: Sequence[Policy]) -> list[tuple[Policy, float]]:
+        limited = []
+        found = side_by_side({policy.name: partial(_refresh, ports, policy) for policy in some})
+        for (name, told), policy in zip(found, some, strict=True):
+            unknown[name] = [told] if isinstance(told, RotatorError) else told
+            if isinstance(told, RateLimited):
+                limited.append((policy, told.retry_after))
+        return limited
+
+    with_room(ask, tuple(policies), wait)
+    return [(name, error) for name, errors in unknown.items() for error in errors]
 
 
 def _refresh(ports: Ports, policy: Policy) -> list[RotatorError]:

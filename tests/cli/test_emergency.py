@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -291,3 +292,32 @@ def test_anything_but_yes_is_no(workshop: Workshop, answer: str) -> None:
     assert ran.code == 1, ran.out
     assert "Nothing was changed." in ran.out
     assert mints(workshop) == [0, 0, 0]
+
+
+def test_audit_events_stay_whole_beside_the_progress(workshop: Workshop) -> None:
+    """An audit log that takes no line: on a terminal, too, each event is one line that a program can read back."""
+    ran = workshop.on_terminal(
+        *URGENT, "billing", answers=["y\n"], NO_COLOR="1", ROTATOR_AUDIT_LOG=str(workshop.folder)
+    )
+    assert ran.code == 4, ran.out
+    lines = [line.partition("audit-event: ")[2] for line in ran.out.splitlines() if "audit-event: {" in line]
+    events = [json.loads(line)["event"] for line in lines]
+    assert "mint.token.intent" in events
+    assert "mint.token.outcome" in events
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}], ids=["without colour", "in colour"])
+def test_progress_keeps_within_the_terminal(workshop: Workshop, environment: dict[str, str]) -> None:
+    """How many are at work is never cut off, and no line of it is longer than the terminal is wide."""
+    ran = workshop.on_terminal(*URGENT, "--all", answers=["y\n"], ROTATOR_ROTATE_LIMIT="50", **environment)
+    assert ran.code == 0, ran.out
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.out.partition("[y/N] y")[2].partition("policy  ")[0])
+    lines = re.split(r"[\r\n]+", drawn)
+    totals = [line.strip() for line in lines if line.startswith("in all")]
+    assert totals
+    for line in totals:
+        counts, _, end = line.partition("; ")
+        assert re.fullmatch(r"in all  \d (ended|at work|waiting)(, \d (at work|waiting))*", counts), line
+        assert re.fullmatch(r"all ended about [\d:]{8} UTC", end), line
+    progress = [line for line in lines if "ends " in line or line.startswith("in all")]
+    assert max(map(len, progress)) <= 80

@@ -1,4 +1,4 @@
-"""What the crash suites share."""
+"""What the crash suites share. Each xdist worker makes its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.harness import running_aws, running_lettermint, running_nursery, running_vault
+
 ROOM = 2**30
 """Free bytes of memory that it takes to work there: a crash leaves less than half a megabyte."""
+
+nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
+lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
+aws = pytest.fixture(scope="module", name="aws")(running_aws)
+vault = pytest.fixture(scope="module", name="vault")(running_vault)
 
 
 @pytest.fixture

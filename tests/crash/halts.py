@@ -106,7 +106,7 @@ def halt_in_steps(gates: str, wanted: dict[str, list[str]], tick: float, given: 
 
     Ticker.__init__.__kwdefaults__["seconds"] = tick
     loop.RETRY_FIRST = loop.RETRY_DEAD = tick  # type: ignore[misc]
-    loop.MINTERS = loop.RESUMERS = 2 * len(wanted) + 2  # type: ignore[misc]  # a halt keeps its thread
+    loop.MINTERS = loop.RESUMERS = loop.MINTERS + len(wanted)  # type: ignore[misc]  # a halt keeps its thread
     Halter(Path(gates), {policy: (step, where) for policy, (step, where) in wanted.items()}).install()
 
 

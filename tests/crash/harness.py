@@ -1,4 +1,4 @@
-"""Kills a real rotator before and after every call to the outside, then sees what a later command makes of it."""
+"""Real commands, forked from a warm parent, and the Lettermint and stores they meet."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rotator.audit.chain import verify as verify_chain
-from rotator.clock import SystemClock
-from rotator.journal.sqlite import SqliteJournal
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
+from tests.destinations.strict_vault import StrictVault
 
 ROOT = Path(__file__).resolve().parents[2]
+MARKER = "Zq7Crash9K"
+"""Begins the random part of every token, so that one search finds all of them."""
 AWS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -78,11 +77,17 @@ class Nursery:
         code = self._ask(_request(argv, stage, out, err, trace=trace, prepare=prepare))["code"]
         return _ended(code, out, err)
 
-    def start(self, *argv: str, stage: Workplace, prepare: Mapping[str, Any] | None = None) -> Child:
+    def start(
+        self,
+        *argv: str,
+        stage: Workplace,
+        trace: Mapping[str, Any] | None = None,
+        prepare: Mapping[str, Any] | None = None,
+    ) -> Child:
         """Starts one command whose end `Child.wait` waits for."""
         self._started += 1
         out, err = (stage.folder / f"{name}-{self._started}" for name in ("stdout", "stderr"))
-        request = _request(argv, stage, out, err, prepare=prepare)
+        request = _request(argv, stage, out, err, trace=trace, prepare=prepare)
         return Child(self, self._ask({**request, "wait": False})["pid"], out, err)
 
     def reap(self, pid: int, patience: float) -> int | None:
@@ -118,23 +123,40 @@ class Child:
         self.pid = pid
         self._out = out
         self._err = err
+        self._ended: Ended | None = None
 
     @property
     def errors(self) -> str:
         """Standard error so far."""
+        if self._ended is not None:
+            return self._ended.errors
         return self._err.read_text(encoding="utf-8") if self._err.exists() else ""
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def ended(self) -> Ended | None:
+        """How it ended; None while it runs. Costs next to nothing."""
+        if self._ended is not None:
+            return self._ended
+        try:
+            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        except ProcessLookupError:  # between the opening and the reading
+            state = "Z"
+        return self.wait() if state in "ZX" else None
+
     def wait(self, patience: float = 60.0) -> Ended:
+        """May be asked again."""
+        if self._ended is not None:
+            return self._ended
         code = self._nursery.reap(self.pid, patience)
         if code is None:
             errors = self.errors
             self.signal(signal.SIGKILL)
             self._nursery.reap(self.pid, patience)
             raise AssertionError(f"still running after {patience:g} s:\n{errors}")
-        return _ended(code, self._out, self._err)
+        self._ended = _ended(code, self._out, self._err)
+        return self._ended
 
 
 def _request(
@@ -165,9 +187,16 @@ def running_nursery() -> Iterator[Nursery]:
 
 
 def running_lettermint() -> Iterator[tuple[Simulator, Secret]]:
-    """For a fixture of whatever scope: limits that no test meets, and a team token."""
-    with Simulator(rotate_limit=100_000, read_limit=1_000_000, write_limit=100_000) as simulator:
+    """For a fixture of whatever scope: limits that no test meets, and a team token. Every token holds MARKER."""
+    limits = {"rotate_limit": 100_000, "read_limit": 1_000_000, "write_limit": 100_000}
+    with Simulator(marker=MARKER, **limits) as simulator:
         yield simulator, simulator.furnish(0).team_token
+
+
+def running_vault() -> Iterator[StrictVault]:
+    """For a fixture of whatever scope: the strict fake."""
+    with StrictVault() as server:
+        yield server
 
 
 def running_aws() -> Iterator[tuple[StrictSecretsManager, Any]]:
@@ -185,154 +214,20 @@ def running_aws() -> Iterator[tuple[StrictSecretsManager, Any]]:
         yield server, client
 
 
-class Store:
-    """Where the secret lives, as the harness sees it: seeded and read without rotator."""
-
-    def __init__(self, spec: dict[str, Any]) -> None:
-        self.spec = spec
-
-    def seed(self, token: Secret) -> None:
-        raise NotImplementedError
-
-    def read(self) -> Secret:
-        raise NotImplementedError
-
-    def stages(self) -> bool:
-        """Whether a token is kept there that readers do not get yet."""
-        raise NotImplementedError
-
-
-class FileStore(Store):
-    def __init__(self, folder: Path, name: str = "billing.json") -> None:
-        self.path = folder / "store" / name
-        self.path.parent.mkdir(exist_ok=True)
-        super().__init__({"type": "file", "path": str(self.path), "format": "json", "key": "token"})
-
-    def seed(self, token: Secret) -> None:
-        self.path.write_text(json.dumps({"other": "kept", "token": token.reveal()}), encoding="utf-8")
-        self.path.chmod(0o600)
-
-    def read(self) -> Secret:
-        document = json.loads(self.path.read_text(encoding="utf-8"))
-        assert document["other"] == "kept"
-        return Secret(document["token"])
-
-    def stages(self) -> bool:
-        sidecar = self.path.with_name(f"{self.path.name}.rotator")
-        return sidecar.exists() and json.loads(sidecar.read_text(encoding="utf-8"))["pending"] is not None
-
-
-class AwsStore(Store):
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self.name = f"prod/{uuid.uuid4().hex}"
-        super().__init__(
-            {"type": "aws-secrets-manager", "secret_id": self.name, "region": "eu-central-1", "key": "token"}
-        )
-
-    def seed(self, token: Secret) -> None:
-        text = json.dumps({"other": "kept", "token": token.reveal()})
-        self.client.create_secret(Name=self.name, SecretString=text)
-
-    def read(self) -> Secret:
-        answer = self.client.get_secret_value(SecretId=self.name, VersionStage="AWSCURRENT")
-        document = json.loads(answer["SecretString"])
-        assert document["other"] == "kept"
-        return Secret(document["token"])
-
-    def stages(self) -> bool:
-        versions = self.client.describe_secret(SecretId=self.name)["VersionIdsToStages"]
-        return any("ROTATOR_PENDING" in labels for labels in versions.values())
-
-
-@dataclass
-class Stage:
-    """One policy with a project of its own, in a folder of its own."""
-
-    folder: Path
-    simulator: Simulator
-    team_token: Secret
-    store: Store
-    extra_environment: Mapping[str, str] = field(default_factory=dict)
-    verify: tuple[Mapping[str, str], ...] = ({"type": "ping"},)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        self.project, self.first = self.simulator.add_project(team=self.team_token)
-        self.store.seed(self.first)
-        policies = self.folder / "policies"
-        policies.mkdir()
-        document = self.document()
-        (policies / "billing.yaml").write_text(json.dumps({"policies": [document]}), encoding="utf-8")
-        self.environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.folder),
-            "LETTERMINT_API_URL": self.simulator.url,
-            "LETTERMINT_TEAM_TOKEN": self.team_token.reveal(),
-            "ROTATOR_POLICIES": str(policies),
-            "ROTATOR_JOURNAL": f"sqlite:///{self.folder}/state/journal.db",
-            "ROTATOR_AUDIT_LOG": str(self.folder / "state" / "audit.jsonl"),
-            "ROTATOR_ROTATE_LIMIT": "1000",
-            "ROTATOR_CALL_TIMEOUT": "0.4s",
-            "ROTATOR_LEASE": "4s",
-            **self.extra_environment,
-        }
-
-    def document(self) -> dict[str, Any]:
-        """The policy. Called once, when project and store are there."""
-        return {
-            "name": "billing",
-            "project": self.project,
-            "strategy": "in-place",
-            "schedule": {"every": "30d"},
-            "destinations": [self.store.spec],
-            "verify": [dict(one) for one in self.verify],
-        }
-
-    # the truth, seen from outside
-
-    def violations(self, nursery: Nursery) -> list[str]:
-        """What of the invariant does not hold, now that the last command has ended."""
-        wrong = []
-        status = nursery.run("status", "-o", "json", stage=self)
-        policy = json.loads(status.output)["policies"][0]
-        alive = self.simulator.is_alive(self.store.read())
-        if not alive and policy["state"] != "needs-attention":
-            wrong.append(f"the store serves a dead token and status says {policy['state']}")
-        if alive and policy["state"] != "ok":
-            wrong.append(f"status says {policy['state']}: {policy['attention']}")
-        wrong += self.broken_chain()
-        wrong += self.tokens_on_disk()
-        return wrong
-
-    def broken_chain(self) -> list[str]:
-        """What is wrong with the audit log, by its key and by the head that the journal keeps."""
-        state = self.folder / "state"
-        key = Secret((state / "audit.key").read_text(encoding="utf-8").strip())
-        journal = SqliteJournal.open(state / "journal.db", SystemClock(), create=False)
-        try:
-            report = verify_chain(state / "audit.jsonl", key, journal.audit_head())
-        finally:
-            journal.close()
-        return [] if report.ok else [f"audit verify: {report.problem}"]
-
-    def tokens_on_disk(self) -> list[str]:
-        """As `tokens_on_disk`, in this folder."""
-        return tokens_on_disk(self.folder, self.simulator)
+KILLED = -signal.SIGKILL
 
 
 def tokens_on_disk(folder: Path, simulator: Simulator) -> list[str]:
-    """Files that hold a token and are no destination (a destination keeps its own former versions)."""
-    tokens = [token.reveal().encode() for token in simulator.issued()]
+    """Files that hold a token and are no destination (a destination keeps its own former versions).
+
+    The tokens must hold MARKER.
+    """
+    assert all(MARKER in token.reveal() for token in simulator.issued()[:1])
     store = folder / "store"
-    found = []
-    for path in folder.rglob("*"):
-        if not path.is_file() or store in path.parents:
-            continue
-        content = path.read_bytes()
-        found += [f"a token stands in {path.name}" for token in tokens if token in content]
+    found = [
+        f"a token stands in {path.name}"
+        for path in folder.rglob("*")
+        if path.is_file() and store not in path.parents and MARKER.encode() in path.read_bytes()
+    ]
     leftovers = [p.name for p in store.rglob("*") if "tmp" in p.name] if store.exists() else []
     return found + [f"{name} was left behind" for name in leftovers]
-
-
-KILLED = -signal.SIGKILL

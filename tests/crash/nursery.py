@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 import time
 import traceback
@@ -68,7 +69,14 @@ def child(request: dict[str, Any]) -> None:
 
             trace = request["trace"]
             record = Path(trace["record"]) if trace.get("record") else None
-            Tracer(record, trace.get("kill_at", 0), trace.get("when", "before")).install()
+            Tracer(
+                record,
+                trace.get("kill_at", 0),
+                trace.get("when", "before"),
+                call=trace.get("call", ""),
+                threads=trace.get("threads", ""),
+                number=trace.get("signal", signal.SIGKILL),
+            ).install()
         if request.get("prepare"):
             module, _, function = request["prepare"]["call"].partition(":")
             getattr(importlib.import_module(module), function)(*request["prepare"].get("with", ()))

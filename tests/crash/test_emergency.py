@@ -22,7 +22,7 @@ from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import eventually
 from tests.crash.halts import BEFORE
-from tests.crash.harness import KILLED, Nursery, running_lettermint, running_nursery
+from tests.crash.harness import KILLED, Nursery
 from tests.crash.ward import Forms
 
 DRAIN: Final = 1.0
@@ -33,9 +33,6 @@ AGAIN, RUN = "again", "run"
 ACTIVE, OUTGOING, STAGED, BRIDGE = "active", "outgoing", "staged", "bridge"
 URGENT: Final = ("--emergency", "--reason", "INC-4711", "--yes", "-o", "json")
 RUN_ONCE: Final = ("run", "-o", "json")
-
-nursery = pytest.fixture(scope="module", name="nursery")(running_nursery)
-lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
 
 
 @dataclass(frozen=True)

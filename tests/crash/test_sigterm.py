@@ -10,11 +10,8 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.crash.halts import WHERE
-from tests.crash.harness import Nursery, running_lettermint, running_nursery
+from tests.crash.harness import Nursery
 from tests.crash.ward import KINDS, Ward
-
-nursery = pytest.fixture(scope="module", name="nursery")(running_nursery)
-lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
 
 
 @pytest.mark.parametrize("where", WHERE)

@@ -1,4 +1,4 @@
-"""Numbers every call of a process to the outside, and kills the process at one of them.
+"""Numbers every call of a process to the outside, and kills the process at one of them, or halts it there.
 
 It hooks the libraries' own doors (HTTP transports, SQLite commits, fsync and rename), so that the
 product needs no seams for it and a call added later is found by itself.
@@ -15,20 +15,54 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+READS = (
+    "provider GET ",
+    "store GET ",
+    "store Get",
+    "store Describe",
+    "store LIST ",
+    "journal read",
+    "file fsync ",
+)
+"""How the labels of calls begin that leave the world as it was, for whoever comes after a process that died: what
+it wrote is with the kernel, synced or not."""
+
+
+def writes(label: str) -> bool:
+    return not label.startswith(READS)
+
 
 class Tracer:
-    """`kill_at` counts from 1; `when` is "before" or "after" the call."""
+    """`kill_at` counts from 1, those calls only that are labelled `call` where that is given; `when` is "before" or
+    "after" the call. The signal is SIGKILL unless another is given.
 
-    def __init__(self, record: Path | None, kill_at: int, when: str) -> None:
+    `threads` is how the names of those begin whose calls count: of a daemon, those that do one kind of work. What
+    others do comes by the time, not by the step, and would shift every number after it.
+    """
+
+    def __init__(
+        self,
+        record: Path | None,
+        kill_at: int,
+        when: str,
+        *,
+        call: str = "",
+        threads: str = "",
+        number: int = signal.SIGKILL,
+    ) -> None:
         self._record = record
         self._kill_at = kill_at
         self._when = when
+        self._call = call
+        self._threads = threads
+        self._signal = number
         self._count = 0
         self._lock = threading.RLock()
 
     def around(self, label: str, call: Callable[[], Any]) -> Any:
-        if threading.current_thread().name.startswith("heartbeat-"):
-            return call()  # comes by the time, not by the step: it would shift every number after it
+        name = threading.current_thread().name
+        if name.startswith("heartbeat-") or not name.startswith(self._threads):
+            return call()
         with self._lock:
             counts = self._call in ("", label)
             self._count += counts
@@ -37,17 +71,22 @@ class Tracer:
                 with self._record.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(label) + "\n")
         if here and self._when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._strike()
         try:
             return call()
         finally:
-            if here:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if here and self._when == "after":
+                self._strike()
+
+    def _strike(self) -> None:
+        # To this thread: one sent to the process may reach another thread first, while this one still goes on.
+        signal.pthread_kill(threading.get_ident(), self._signal)
 
     def install(self) -> None:
         """Hooks this process for good; meant for a forked child."""
         self._hook_provider()
         self._hook_aws()
+        self._hook_vault()
         self._hook_sqlite()
         self._hook_files()
 
@@ -74,15 +113,31 @@ class Tracer:
 
         URLLib3Session.send = traced
 
+    def _hook_vault(self) -> None:
+        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+
+        real = HTTPAdapter.send
+
+        def traced(adapter: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            label = f"store {request.method} {_shape(request.path_url.partition('?')[0])}"
+            return self.around(label, lambda: real(adapter, request, *args, **kwargs))
+
+        HTTPAdapter.send = traced
+
     def _hook_sqlite(self) -> None:
         tracer = self
         real = sqlite3.connect
 
         class Traced(sqlite3.Connection):
+            _label = "journal read"
+
             def execute(self, sql: str, *args: Any) -> Any:
                 run = super().execute
-                if sql.strip().upper().startswith("COMMIT"):
-                    return tracer.around("journal commit", lambda: run(sql, *args))
+                words = sql.strip().upper()
+                if words.startswith("BEGIN"):
+                    self._label = "journal commit" if "IMMEDIATE" in words else "journal read"
+                if words.startswith("COMMIT"):
+                    return tracer.around(self._label, lambda: run(sql, *args))
                 return run(sql, *args)
 
         def connect(*args: Any, **kwargs: Any) -> Any:

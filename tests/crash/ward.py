@@ -247,7 +247,7 @@ class Ward(Forms):
     def stop(self) -> None:
         """The signal, when every rotation is in its step."""
         with suppress(AssertionError):
-            eventually(lambda: self._there() or self._ended(), 30)
+            eventually(lambda: self._there() or self._ended())
         missing = [name for name in self._expected if not (self.gates / name).exists()]
         assert not missing, (missing, [child.errors for child in self._children])
         for row in self.rows:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rotator.destinations.base import Reading
 from rotator.errors import NeedsAttention
+from rotator.model import State
 from rotator.operations import rotate as operation
 from rotator.operations.status import refresh
 from rotator.policies.cron import next_after
 from rotator.secret import Secret
 from tests.engine.bench import Bench
-from tests.engine.forms import FORMS, ended, rotated
-from tests.engine.test_resumption import run
+from tests.engine.forms import FORMS, begun, bench_of, ended, rotated
+from tests.engine.test_resumption import Killed, run
 from tests.engine.typing_commands import (
     attention_words,
     finding,
@@ -363,4 +366,54 @@ def test_undoing_it_by_hand_ends_it(
     assert run(bench).exit_code == 4
     bench.write_secret(bench.secret_file, former)
     assert run(bench).exit_code == 0
+    assert bench.attention == set()
+
+
+@pytest.mark.parametrize("form", ["in-place", "two-places"])
+def test_a_rotation_at_work_is_not_taken_for_somebody_else(make_bench: MakeBench, form: str) -> None:
+    """Another process mints and publishes between a look's question to the journal and its reading of the store, and
+    has not written it down yet: no alarm."""
+    bench = rotated(form, make_bench)
+    destination = bench.wiring.destination(bench.policy.authoritative)
+    real_read, real_publish = destination.read, destination.publish
+    raced: list[bool] = []
+
+    def publish(*arguments: Any, **options: Any) -> None:
+        real_publish(*arguments, **options)
+        raise Killed
+
+    def read() -> Reading:
+        if not raced:
+            raced.append(True)
+            with pytest.raises(Killed):
+                bench.rotate()
+        return real_read()
+
+    destination.publish = publish  # type: ignore[method-assign]
+    destination.read = read  # type: ignore[method-assign]
+    seen = operation.look(bench.wiring.ports, bench.policy, next_after, bench.stop, recent=0.0)
+    assert raced
+    assert seen.outcome.exit_code == 0
+    assert bench.attention == set()
+
+
+@pytest.mark.parametrize("finder", FINDERS)
+def test_a_lagging_time_of_the_idle_project_is_no_alarm(make_bench: MakeBench, finder: str) -> None:
+    """After our own retirement some reads still show the earlier time, before the journal knew better and after."""
+    bench = bench_of("standby", make_bench)
+    rotation = begun(bench)
+    assert rotation.state is State.DRAINING
+    bench.simulator.faults.add("rotate", "read-lag", seconds=5400)
+    assert ended(bench, rotation).state is State.COMPLETED
+    for minutes in (1, 30, 30, 60):
+        bench.clock.advance(minutes * 60)
+        FINDERS[finder](bench)
+        assert bench.attention == set()
+    earlier = bench.wiring.provider.project(idle(bench))
+    lagging = replace(earlier, token_generated_at="2026-11-01T00:00:00Z")
+    real = bench.wiring.provider.project
+    bench.wiring.provider.project = lambda one: lagging if one == lagging.id else real(one)  # type: ignore[method-assign]
+    FINDERS[finder](bench)
+    bench.wiring.provider.project = real  # type: ignore[method-assign]
+    FINDERS[finder](bench)
     assert bench.attention == set()

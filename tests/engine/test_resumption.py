@@ -568,3 +568,23 @@ def stop_at(bench: Bench, number: int) -> list[bool]:
     bench.progress = Watching()
     bench.new_process()
     return stopped
+
+
+def test_what_a_dead_writer_left_beside_a_follower_is_removed(make_bench: Callable[..., Bench]) -> None:
+    """It died after the write, in the middle of noting it: the next run finds the token there and clears up."""
+    bench = make_bench(followers=("second.json",))
+    follower = bench.wiring.destination(bench.policy.destinations[1])
+    real = follower.publish
+    left = bench.folder / ".second.json.rotator-tmp-1-left"
+
+    def die(*given: Any, **named: Any) -> Any:
+        real(*given, **named)
+        left.write_text("a token", encoding="utf-8")
+        raise Killed
+
+    follower.publish = die  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        bench.rotate()
+    bench.new_process()
+    assert run(bench).rotations[-1].state is State.COMPLETED
+    assert not left.exists()

@@ -20,10 +20,34 @@ from tests.faults.world import PHASES, check_afterwards, check_while_it_lasts, h
 from tests.properties.history import FORMS, History
 
 CUT = "network cut between us and the journal"
-WAYS: dict[str, tuple[Callable[[Disk], None], Callable[[Disk], None]]] = {
-    "on a full disk": (Disk.fill, Disk.empty),
-    "read-only": (Disk.read_only, Disk.writable),
+
+
+def read_only(history: History, disk: Disk) -> None:
+    """No disk is remounted under a database that is open: SQLite is then told to refuse as it would there."""
+    if disk.path.name == "journal":
+        query_only(history, on=True)
+    else:
+        disk.read_only()
+
+
+def writable(history: History, disk: Disk) -> None:
+    if disk.path.name == "journal":
+        query_only(history, on=False)
+    else:
+        disk.writable()
+
+
+def query_only(history: History, *, on: bool) -> None:
+    """Every write ends as SQLITE_READONLY."""
+    journal: Any = history.bench.wiring.journal
+    journal._database._connection.execute(f"PRAGMA query_only = {'ON' if on else 'OFF'}")
+
+
+WAYS: dict[str, tuple[Callable[[History, Disk], None], Callable[[History, Disk], None]]] = {
+    "on a full disk": (lambda _, disk: disk.fill(), lambda _, disk: disk.empty()),
+    "read-only": (read_only, writable),
 }
+"""How it breaks, and how it is mended."""
 WHICH = ("journal", "audit")
 CASES = {f"{which} {how} {when} the mint" for which in WHICH for how in WAYS for when in ("before", "after")}
 CASES |= {CUT}
@@ -41,7 +65,7 @@ def on_a_disk(form: str, which: str) -> Iterator[tuple[History, Disk]]:
         bench = history.bench
         disk = stack.enter_context(small_disk(history.folder / which))
         if which == "journal":
-            journal = replace(bench.settings.journal, address=f"sqlite:///{disk.path}/journal.db")
+            journal = replace(bench.settings.journal, sqlite_path=disk.path / "journal.db")
             bench.settings = replace(bench.settings, journal=journal)
         else:
             bench.settings = replace(bench.settings, audit_log=disk.path / "audit.jsonl")
@@ -59,13 +83,13 @@ def test_before_the_mint(form: str, which: str, how: str) -> None:
     """Nothing is begun; once it can be written again the same command goes through."""
     broken, mended = WAYS[how]
     with on_a_disk(form, which) as (history, disk):
-        broken(disk)
+        broken(history, disk)
         stored = history.bench.secret_file.read_bytes()
         strike(history, 0)
         assert history.bench.rotate_calls == 0
         assert history.bench.secret_file.read_bytes() == stored
         assert history.is_served()
-        mended(disk)
+        mended(history, disk)
         check_while_it_lasts(history)
         strike(history, 0)
         assert history.bench.wiring.journal.rotations("billing")[0].state in (State.COMPLETED, State.DRAINING)
@@ -89,14 +113,14 @@ def test_after_the_mint(form: str, phase: int, which: str, how: str) -> None:
 
         def rotate_token(project: str) -> object:
             minted = real(project)
-            broken(disk)
+            broken(history, disk)
             return minted
 
         provider.rotate_token = rotate_token
         strike(history, phase)
         assert history.bench.mints + len(history.bench.simulator.mints(history.bench.other_project)) == 1
         assert history.is_served()
-        mended(disk)
+        mended(history, disk)
         check_while_it_lasts(history)
         check_afterwards(history)
 
@@ -123,7 +147,7 @@ READS = (
 )
 
 
-@pytest.mark.parametrize("calls", [0, 4, 8, 12, 16, 20, 28, 36])
+@pytest.mark.parametrize("calls", [0, 6, 12, 18, 24, 36])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
 def test_cut_off_from_the_journal_after_some_calls(form: str, phase: int, calls: int) -> None:
     """From some call on it answers nothing: before the mint nothing is begun, after it nothing is lost. (A real

@@ -58,7 +58,7 @@ def cut_off(history: History, calls: int, *, executed: bool) -> None:
 
 
 @pytest.mark.parametrize("executed", [False, True], ids=["nothing", "no-answer"])
-@pytest.mark.parametrize("calls", [0, 1, 2, 3, 5, 8, 12])
+@pytest.mark.parametrize("calls", [0, 1, 2, 4, 8])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
 def test_cut_off_from_the_stores_after_some_calls(
     form: str, phase: int, calls: int, *, executed: bool
@@ -159,7 +159,7 @@ def in_aws(
 
 @pytest.mark.parametrize("kind", ["throttle", "error-before", "error-after", "drop-before", "lost-answer"])
 @pytest.mark.parametrize("times", [2, 12])
-@pytest.mark.parametrize("action", ["*", "PutSecretValue", "UpdateSecretVersionStage"])
+@pytest.mark.parametrize("action", ["*", "UpdateSecretVersionStage"])
 def test_secrets_manager_that_goes_wrong(
     in_aws: Stored, aws: StrictSecretsManager, kind: str, times: int, action: str
 ) -> None:

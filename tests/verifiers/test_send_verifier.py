@@ -113,6 +113,7 @@ def test_identity_is_no_condition(clock, error):
     attempt = SendVerifier(provider, SPEC, clock).verify(TOKEN, key="k")
     assert (attempt.verdict, attempt.project) == (Verdict.PASSED, None)
     assert len(provider.looked) == 1
+    assert attempt.unasked == error.happened
 
 
 def test_no_message_id(clock):

@@ -21,7 +21,7 @@ from rotator.http.pages.parts import (
     shortened,
     state,
 )
-from rotator.views import PolicyStatus
+from rotator.views import STATES, PolicyStatus
 
 NOTICES_SHOWN: Final = 20
 ROWS_SHOWN: Final = 20
@@ -29,7 +29,6 @@ ROWS_SHOWN: Final = 20
 NAMES_SHOWN: Final = 5
 """Of one day."""
 _DAYS: Final = 7
-_URGENCY: Final = ("needs-attention", "unknown", "overdue", "running", "draining", "due", "held", "ok")
 _HEADS: Final = ("Policy", "State", "Token age", "Next due", "Last outcome", "Last outage")
 
 
@@ -219,7 +218,7 @@ def _table(statuses: Sequence[PolicyStatus], now: datetime) -> Html:
 
 
 def _urgency(word: str) -> int:
-    return _URGENCY.index(word) if word in _URGENCY else 0
+    return STATES.index(word) if word in STATES else 0
 
 
 def _row(one: PolicyStatus, now: datetime) -> Html:

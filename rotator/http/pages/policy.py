@@ -152,7 +152,7 @@ def summary(rotation: Rotation) -> str:
         )
         parts.append(f"Readers had {measured}.")
     overlap = overlap_of(rotation)
-    if overlap is not None and rotation.death is not None:
+    if overlap is not None:
         next_one = "bridge" if rotation.form is Form.BRIDGE else "new token"
         parts.append(f"Old token and {next_one} were both alive for {_span(overlap)}.")
     if rotation.exposure is not None:

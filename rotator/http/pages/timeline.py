@@ -13,13 +13,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from rotator.model import Form, Rotation, StepOutcome
+from rotator.model import Death, Form, Rotation, StepOutcome
 
 _PAUSE: Final = timedelta(seconds=5)
 """Between two steps; a longer one has a column of its own."""
 _GROWTH: Final = 0.35
 _NARROW: Final = 0.5
 """Width of a pause, beside the 1 of a step."""
+_KILLS: Final = frozenset({"mint+publish", "mint+stage", "kill", "retire", "revoke"})
+"""Steps in which an old token dies."""
+_SERVES: Final = frozenset({"mint+publish", "promote"})
+"""Steps in which readers get the new one."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,18 @@ def timeline(rotation: Rotation, way: Sequence[str] = (), now: datetime | None =
     return _Lives(rotation, columns).timeline()
 
 
+def death_of(rotation: Rotation) -> Death | None:
+    """When the old token died, as far as it was measured. Over a bridge nobody measures it, because readers hold
+    another one: it died by the mint, at the earliest when that was sent."""
+    if rotation.death is None and rotation.form is Form.BRIDGE and rotation.minted and rotation.intent:
+        return Death(after=rotation.intent.sent)
+    return rotation.death
+
+
 def overlap_of(rotation: Rotation) -> float | None:
     """For how many seconds the old token was held alive beside what replaced it; None where it was not."""
-    if rotation.form is Form.IN_PLACE or rotation.death is None:
+    death = death_of(rotation)
+    if rotation.form is Form.IN_PLACE or death is None:
         return None
     seconds: float | None = None
     if rotation.form is Form.BRIDGE:
@@ -102,9 +115,9 @@ def overlap_of(rotation: Rotation) -> float | None:
         ]
         if made:
             since = made[-1].at + timedelta(seconds=made[-1].seconds)
-            seconds = (rotation.death.after.wall - since).total_seconds()
+            seconds = (death.after.wall - since).total_seconds()
     elif rotation.promoted is not None:
-        seconds = rotation.promoted.seconds_until(rotation.death.after)
+        seconds = rotation.promoted.seconds_until(death.after)
     return seconds if seconds is not None and seconds > 0 else None
 
 
@@ -185,10 +198,12 @@ class _Lives:
         return Timeline(tuple(self._columns), lived, self._overlap(), self._outage())
 
     def _old(self) -> tuple[Span, ...]:
-        death = self._rotation.death
+        death = death_of(self._rotation)
         if death is not None:
-            after = self._at(death.after.wall)
-            before = self._at(death.before.wall) if death.before else self._edge
+            after = self._at(death.after.wall, _KILLS)
+            proved = self._done("prove-dead")
+            unseen = self._edge if proved is None else proved
+            before = self._at(death.before.wall, _KILLS) if death.before else unseen
             return _spans((0.0, after, "live"), (after, before, "dying"))
         if self._rotation.old_token_dead:
             return _spans((0.0, self._end_of("revoke", "prove-dead"), "live"))
@@ -222,10 +237,10 @@ class _Lives:
         """From when readers get the new token."""
         rotation = self._rotation
         if rotation.form is Form.IN_PLACE:
-            return self._at(rotation.served.wall) if rotation.served else None
+            return self._at(rotation.served.wall, _SERVES) if rotation.served else None
         if rotation.promoted is None or (rotation.form is Form.BRIDGE and self._done("promote") is None):
             return None
-        return self._at(rotation.promoted.wall)
+        return self._at(rotation.promoted.wall, _SERVES)
 
     def _overlap(self) -> Span | None:
         """From when readers got the next token until the old one was killed."""
@@ -243,8 +258,8 @@ class _Lives:
             return None
         if rotation.served is None and not rotation.unfinished:
             return None
-        begins = self._at(rotation.death.after.wall)
-        ends = self._at(rotation.served.wall) if rotation.served else self._edge
+        begins = self._at(rotation.death.after.wall, _KILLS)
+        ends = self._at(rotation.served.wall, _SERVES) if rotation.served else self._edge
         return Span(begins, ends, "outage") if ends > begins else None
 
     def _done(self, *names: str) -> float | None:
@@ -259,10 +274,12 @@ class _Lives:
     def _end_of(self, *names: str) -> float:
         return next((place for name in names if (place := self._done(name)) is not None), self._edge)
 
-    def _at(self, moment: datetime) -> float:
-        """The place of a moment; what lies before or after everything is put at its edge."""
-        within = (column for column in self._columns if column.end is not None and moment <= column.end)
-        column = next(within, None)
+    def _at(self, moment: datetime, steps: frozenset[str]) -> float:
+        """The place of a moment, in one of the steps that it belongs to if it lies in them: steps may end at the
+        moment at which others begin. What lies after everything is put at the edge."""
+        ended = [column for column in self._columns if column.end is not None and moment <= column.end]
+        own = (one for one in ended if one.name in steps and one.start is not None and one.start <= moment)
+        column = next(own, ended[0] if ended else None)
         return column.place(moment) if column is not None else self._edge
 
 

@@ -19,6 +19,7 @@ from rotator.model import (
     DrainEvidence,
     Draining,
     Form,
+    Intent,
     Rotation,
     State,
     StepOutcome,
@@ -148,6 +149,7 @@ def draining(name: str = "checkout-production") -> Rotation:
         finished_at=None,
         death=None,
         old_token_dead=None,
+        outage=None,
         canary=None,
         steps=(*whole.steps[:5], replace(whole.steps[5], seconds=seconds, detail="")),
         drain=Draining(since, DrainEvidence.LAST_USED, 7200, 3600, 86400 * 7),
@@ -163,7 +165,8 @@ def bridge(name: str = "newsletter", days: float = 9) -> Rotation:
         id="r-bridge",
         form=Form.BRIDGE,
         promoted=instant(minted + timedelta(seconds=5.6)),
-        death=Death(instant(minted), instant(minted + timedelta(seconds=0.4))),
+        death=None,  # nobody measures it: readers hold the bridge
+        intent=Intent(PROJECT, instant(minted), instant(minted).plus(15), None, ()),
         finished_at=minted + timedelta(hours=2),
         steps=steps(
             begin,

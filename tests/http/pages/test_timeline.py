@@ -94,6 +94,8 @@ def test_a_bridge_lives_between_its_promote_and_the_last_drain():
     assert what.overlap is not None
     assert what.overlap.left == column(what, "promote-bridge").right
     assert column(what, "mint+stage").left < what.overlap.right < column(what, "mint+stage").right
+    assert [kind for kind, _, _ in spans(what, "old token")] == ["live", "dying"]
+    assert spans(what, "old token")[1][2] == column(what, "prove-dead").right
     assert overlap_of(scene.bridge()) == pytest.approx(7206.3)
 
 

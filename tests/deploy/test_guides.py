@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import kubernetes_validate
 import pytest
 from helm_python import Chart
 
@@ -388,6 +389,17 @@ def test_emergency_job_of_mode_cron_is_made_as_the_guide_says(shell: Any) -> Non
     assert "--emergency" in container["args"]
     parse(container["args"])
     assert container["volumeMounts"]
+
+
+def test_role_of_the_guide_allows_what_is_typed() -> None:
+    """It fits the schema, and has the verbs of `create job --from`, `wait` and `logs`, for the template alone."""
+    (role,) = [one for text in blocks(TEXT, "yaml") for one in load_all(text)]
+    kubernetes_validate.validate(role, "1.32", strict=True)
+    rules = {one["resources"][0]: one for one in role["rules"]}
+    template = of(rendered(values_of("eks", "postgresql")), "CronJob")["metadata"]["name"]
+    assert (rules["cronjobs"]["resourceNames"], rules["cronjobs"]["verbs"]) == ([template], ["get"])
+    assert {"create", "get", "watch"} <= set(rules["jobs"]["verbs"])
+    assert "pods/log" in rules["pods"]["resources"]
 
 
 def test_leaked_token_comes_by_a_pipe(site: Site) -> None:

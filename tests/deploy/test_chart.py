@@ -31,6 +31,7 @@ from tests.deploy.manifests import (
     violations,
 )
 from tests.deploy.tools import DEPLOY, done, need
+from tests.postgresql_server import PostgresqlServer
 
 SETS: dict[str, tuple[str, ...]] = {
     "defaults": (),
@@ -267,17 +268,23 @@ def test_emergency_job_does_what_it_says(site: Site) -> None:
     assert entry.serves_a_living_token
 
 
-def test_daemon_answers_probes_to_all_and_its_api_to_who_has_the_token(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["eks", "eks-postgresql"])
+def test_daemon_answers_probes_to_all_and_its_api_to_who_has_the_token(
+    site: Site, tmp_path: Path, postgresql: PostgresqlServer, name: str
+) -> None:
     """With the environment of the pod, its folders elsewhere: probes are open, status wants the bearer token."""
     site.add()
-    pod = pod_of(of(rendered(values("eks")), "Deployment")) or {}
-    (container,) = pod["containers"]
+    (daemon,) = [one for one in rendered(values(name)) if one["kind"] in ("Deployment", "StatefulSet")]
+    (container,) = (pod_of(daemon) or {})["containers"]
     secrets = tmp_path / "secrets"
     secrets.mkdir()
-    (secrets / "lettermint-team-token").write_text(site.team_token.reveal(), encoding="utf-8")
-    (secrets / "api-token").write_text("an-api-token-7f3a9c51d2e84b60", encoding="utf-8")
-    for file in secrets.iterdir():
-        file.chmod(0o440)
+    api_token = "an-api-token-7f3a9c51d2e84b60"
+    keys = {
+        "lettermint-team-token": site.team_token.reveal(),
+        "api-token": api_token,
+        "audit-key": "5f" * 32,
+        "journal-url": postgresql.url(postgresql.new_database()),
+    }
     places = {
         "/run/secrets/rotator": str(secrets),
         "/var/lib/rotator": str(tmp_path / "state"),
@@ -286,6 +293,10 @@ def test_daemon_answers_probes_to_all_and_its_api_to_who_has_the_token(site: Sit
     }
     del site.environment["LETTERMINT_TEAM_TOKEN"]
     for env in container["env"]:
+        if env["name"].endswith("_FILE"):
+            file = secrets / env["value"].rpartition("/")[2]
+            file.write_text(keys[file.name], encoding="utf-8")
+            file.chmod(0o440)
         value = env["value"]
         for place, here in places.items():
             value = value.replace(place, here)
@@ -297,10 +308,11 @@ def test_daemon_answers_probes_to_all_and_its_api_to_who_has_the_token(site: Sit
     for path in (*probes, "/metrics"):
         eventually(lambda path=path: httpx.get(url + path, trust_env=False, timeout=30).status_code == 200)
     assert httpx.get(f"{url}/api/v1/status", trust_env=False, timeout=30).status_code == 401
-    bearer = {"Authorization": "Bearer an-api-token-7f3a9c51d2e84b60"}
+    bearer = {"Authorization": f"Bearer {api_token}"}
     assert httpx.get(f"{url}/api/v1/status", headers=bearer, trust_env=False, timeout=30).status_code == 200
     child.signal(15)
     assert child.wait().code == 143
+    assert (tmp_path / "state" / "journal.db").exists() == (name == "eks")
 
 
 def eventually_found(look: Callable[[], re.Match[str] | None]) -> re.Match[str]:

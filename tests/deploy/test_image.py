@@ -24,7 +24,6 @@ from tests.deploy.tools import ROOT, done, need, run
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 (BASE,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
-IMAGE = "localhost/rotator:under-test"
 # What deploy/README.md types, with docker's name for what podman and buildah do here.
 BUILD, RUN, PUSH = re.findall(
     r"^docker .*$", (ROOT / "deploy" / "README.md").read_text(encoding="utf-8"), re.MULTILINE
@@ -102,21 +101,31 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.skip(f"there is no {BASE} in podman's storage (.ci/tools makes one): the image was not tried")
     shared = tmp_path_factory.getbasetemp()
     shared = shared.parent if shared.name.startswith("popen-") else shared
-    with (shared / "image.lock").open("w") as lock:
+    # Of these tests alone: others may run on this machine.
+    name = f"localhost/rotator:test-{uuid.uuid4().hex[:12]}"
+    with (shared / "image.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        built = shared / "image.built"
-        if not built.exists():
-            build()
-            built.touch()
-    return IMAGE
+        lock.seek(0)
+        if found := lock.read():
+            return found
+        clear_up()
+        build(name)
+        lock.write(name)
+    return name
 
 
-def build() -> None:
+def clear_up() -> None:
+    """Removes what earlier runs left, unless a container of theirs still uses it."""
+    old = ("--filter", "reference=localhost/rotator:test-*", "--filter", "until=1h", "--quiet")
+    for identity in done(*PODMAN, "images", *old).split():
+        run(*PODMAN, "rmi", identity)
+
+
+def build(name: str) -> None:
     """Certificates of this machine are lent to the build, which gets its packages the way this machine does."""
     lent = [path for path in ("/etc/ssl/certs", "/usr/share/ca-certificates") if Path(path).is_dir()]
-    run(*PODMAN, "rmi", "--force", IMAGE)  # of an earlier run: it would stay without a name
     volumes = [word for path in lent for word in ("--volume", f"{path}:{path}:ro")]
-    words = [IMAGE if word == NAME else word for word in shlex.split(BUILD)[2:]]
+    words = [name if word == NAME else word for word in shlex.split(BUILD)[2:]]
     assert words.pop() == "."
     done(
         *("buildah", "--storage-driver", "overlay", "bud", "--isolation", "chroot", "--network", "host"),
@@ -169,6 +178,27 @@ def test_image_holds_what_rotator_needs_and_nothing_else(image: str) -> None:
     packages = {re.sub(r"[-_.]+", "-", name) for name in found["packages"]}
     assert packages == part("what rotator runs with") - {"colorama"} | {"rotator"}
     assert found["writable"] == ["/tmp"]
+
+
+def test_image_adds_the_program_and_an_empty_folder(image: str) -> None:
+    """To its base it adds what was installed and where state goes; of this repository only the package came along."""
+    found = json.loads(done(*PODMAN[:3], "image", "diff", "--format", "json", image, BASE))
+    added = set(found["added"])
+    assert {path for path in added if not path.startswith("/opt/rotator")} == {"/var/lib/rotator"}
+    installed = [path for path in added if "/site-packages/rotator/" in path and "__pycache__" not in path]
+    assert installed
+    for path in installed:
+        assert (ROOT / path.partition("/site-packages/")[2]).exists(), path
+
+
+def test_build_gets_to_see_what_it_copies_and_nothing_else() -> None:
+    """`.dockerignore` lets in exactly what the Dockerfile copies from the repository: no journal, no policies."""
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in ignored if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert let_in == {word for words in copied for word in words.split()}
 
 
 class Container:

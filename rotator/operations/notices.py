@@ -217,26 +217,25 @@ def _failed_since(recent: Sequence[Rotation]) -> Rotation | None:
 
 
 def _of_attention(policy: Policy, attention: Attention) -> Notice:
-    return Notice(
+    return _about(
+        policy,
+        Event.NEEDS_ATTENTION,
         id=f"{policy.name}/{attention.code}/{rfc3339(attention.since)}",
-        event=Event.NEEDS_ATTENTION,
-        policy=policy.name,
         at=attention.since,
         matter=attention.code,
         title=f"{policy.name} needs attention: {attention.code}",
         message=attention.message,
         next=attention.next,
         urgent=attention.code in _DEAD,
-        owner=policy.owner,
-        data={"project": policy.project, "rotation": None},
     )
 
 
 def _of_emergency(policy: Policy, rotation: Rotation) -> Notice:
-    return Notice(
+    return _about(
+        policy,
+        Event.EMERGENCY,
+        rotation,
         id=f"{rotation.id}/emergency",
-        event=Event.EMERGENCY,
-        policy=policy.name,
         at=rotation.started_at,
         matter=f"emergency {rotation.id}",
         title=f"{policy.name}: an emergency rotation has begun",
@@ -245,38 +244,40 @@ def _of_emergency(policy: Policy, rotation: Rotation) -> Notice:
         else f"Begun by {rotation.actor}",
         next=f"`rotator history --rotation {rotation.id}` shows where it stands",
         urgent=True,
-        owner=policy.owner,
-        data={"project": policy.project, "rotation": rotation_view(rotation)},
     )
 
 
 def _of_completion(policy: Policy, rotation: Rotation, at: datetime) -> Notice:
-    return Notice(
+    return _about(
+        policy,
+        Event.COMPLETED,
+        rotation,
         id=f"{rotation.id}/completed",
-        event=Event.COMPLETED,
-        policy=policy.name,
         at=at,
         matter=f"rotation {rotation.id}",
         title=f"{policy.name} was rotated",
         message=rotation.message,
-        owner=policy.owner,
-        data={"project": policy.project, "rotation": rotation_view(rotation)},
     )
 
 
 def _of_failure(policy: Policy, first: Rotation, latest: Rotation) -> Notice:
-    return Notice(
+    return _about(
+        policy,
+        Event.FAILED,
+        latest,
         id=f"{first.id}/failed",
-        event=Event.FAILED,
-        policy=policy.name,
         at=first.finished_at or first.started_at,
         matter="failed",
         title=f"{policy.name} could not be rotated",
         message=latest.message,
         next=f"Nothing is lost and it is tried again; `rotator history {policy.name}` shows what happened",
-        owner=policy.owner,
-        data={"project": policy.project, "rotation": rotation_view(latest)},
     )
+
+
+def _about(policy: Policy, event: Event, rotation: Rotation | None = None, **words: Any) -> Notice:
+    """A notice of one policy; `words` are its other fields."""
+    data = {"project": policy.project, "rotation": rotation_view(rotation) if rotation is not None else None}
+    return Notice(event=event, policy=policy.name, owner=policy.owner, data=data, **words)
 
 
 def _over(told: Notice, now: datetime, completed: Sequence[Notice]) -> Notice:

@@ -100,6 +100,8 @@ class LiveLines:
         """By policy: the state it rests in, and what that means."""
         self._latest: dict[str, tuple[str, str, float]] = {}
         """By policy: step, text, and when that policy was first heard of."""
+        self._at_rest: set[str] = set()
+        """Policies whose rotation has no step left."""
         self._notice = ""
 
     def __call__(self, progress: Progress) -> None:
@@ -108,6 +110,7 @@ class LiveLines:
             # At its end a rotation has no step left; what it was doing last stands on.
             step = progress.step or self._latest.get(progress.policy, ("", "", 0.0))[0]
             self._latest[progress.policy] = (step, clean(progress.text), began)
+            (self._at_rest.discard if progress.step else self._at_rest.add)(progress.policy)
             self._over.pop(progress.policy, None)
 
     def ended(self, policy: str, state: str, text: str) -> None:
@@ -183,11 +186,11 @@ class LiveLines:
         """What was heard of the policies that are not over. Those without a step have nothing left to do: of many
         they would push what is at work off a terminal's end."""
         heard = [(policy, told) for policy, told in self._latest.items() if policy not in self._over]
-        return sorted(heard, key=lambda entry: not entry[1][0]) if at_rest_last else heard
+        return sorted(heard, key=lambda entry: entry[0] in self._at_rest) if at_rest_last else heard
 
     def _total(self) -> str:
         if not self._expected:
-            over = sum(1 for step, _, _ in self._latest.values() if not step)
+            over = len(self._at_rest)
             return f"{over} ended, {len(self._latest) - over} at work"
         over = sum(1 for policy in self._expected if policy in self._over)
         begun = sum(1 for policy in self._expected if policy in self._latest and policy not in self._over)

@@ -6,11 +6,13 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 from rotator.secret import Secret
 from tests.acceptance.moments import MINTED, VERIFIED
 from tests.acceptance.site import PING_AND_SEND, Entry, Site, eventually
 from tests.crash.harness import Ended
+from tests.leaks.accidents import standard_input
 
 NUMBER = 20
 
@@ -105,9 +107,24 @@ def typed(token: Secret) -> dict[str, object]:
     return {"call": "tests.leaks.accidents:standard_input", "with": [token.reveal() + "\n"]}
 
 
-def by_token(site: Site, token: Secret, *more: str) -> Ended:
+def by_token(site: Site, token: Secret, *more: str, prepare: str = "") -> Ended:
+    """`prepare` names a function below that the process calls with what is typed."""
     argv = ("rotate", "--leaked-stdin", "--emergency", "--reason", "INC-4711", "--yes", "-o", "json", *more)
-    return site.run(*argv, prepare=typed(token))
+    given = typed(token)
+    return site.run(*argv, prepare={**given, "call": f"{__name__}:{prepare}"} if prepare else given)
+
+
+def impatient(given: str) -> None:
+    """A token that goes on living is waited for no longer than half a second."""
+    from rotator.engine.context import Timings  # noqa: PLC0415  # imported by the product as well
+
+    standard_input(given)
+    real = Timings.__init__
+
+    def init(self: Timings, **named: Any) -> None:
+        real(self, **{"propagation": 0.5, **named})
+
+    Timings.__init__ = init  # type: ignore[method-assign, assignment]
 
 
 def pair(site: Site) -> Entry:
@@ -160,7 +177,7 @@ def test_a_token_that_rotating_does_not_reach_is_said_to_live(site: Site) -> Non
     entry = site.add()
     made_by_hand = site.simulator.add_token(entry.project)
     entry.seed(made_by_hand)
-    ended = by_token(site, made_by_hand)
+    ended = by_token(site, made_by_hand, prepare="impatient")
     assert ended.code == 4, ended.errors
     report = json.loads(ended.output)["report"]
     assert report["all_dead"] is False

@@ -20,6 +20,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+WAITING = ("crash", "races")
+"""Folders of tests that mostly wait: for drains, for calls that may still be executed, for leases."""
 LONG_EXAMPLES = 3000
 """Examples of each property test with `--long`, unless it asks for a number of its own."""
 
@@ -34,6 +36,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.register_profile("long", max_examples=LONG_EXAMPLES)
         settings.load_profile("long")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several workers share the run, the suites that wait most are spread over it: side by side they would
+    all fall to one worker, and the others would end long before it."""
+    if not hasattr(config, "workerinput"):
+        return
+    waiting = [item for item in items if item.path.parent.name in WAITING]
+    rest = [item for item in items if item.path.parent.name not in WAITING]
+    places = {id(item): number * len(rest) / max(1, len(waiting)) for number, item in enumerate(waiting)}
+    places |= {id(item): float(number) for number, item in enumerate(rest)}
+    items.sort(key=lambda item: places[id(item)])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -100,6 +100,8 @@ class Daemon:
         self._next: dict[str, float] = {}
         """By policy: when to look at it next (boot time)."""
         self._tries: dict[str, int] = {}
+        self._woken: set[str] = set()
+        """Woken while a job was at work on them, which began before and may not have seen why."""
         self._reload_asked = threading.Event()
         self._reload_at = 0.0
         self._orphans_at = 0.0
@@ -121,6 +123,8 @@ class Daemon:
         with self._lock:
             self._next[policy] = 0.0
             self._tries.pop(policy, None)
+            if policy in self._busy:
+                self._woken.add(policy)
 
     def stop(self, seconds: float) -> bool:
         """Takes no further work and returns when what is at work has come to rest, or after so many seconds:
@@ -234,6 +238,9 @@ class Daemon:
                 if not handed_on:
                     with self._lock:
                         self._busy.discard(policy.name)
+                        if policy.name in self._woken:
+                            self._woken.discard(policy.name)
+                            self._next[policy.name] = 0.0
 
         workers.submit(key, guarded)
 

@@ -13,11 +13,12 @@ import pytest
 from rotator.daemon.backoff import FIRST, LONGEST
 from rotator.errors import JournalUnavailable, Unreachable
 from rotator.journal.base import Hold
-from rotator.model import Rotation, Schedule, State, Trigger
+from rotator.model import ProjectFacts, Rotation, Schedule, State, Trigger
 from rotator.policies.cron import next_after
 from rotator.policies.schedule import due_date
 from tests.conftest import FakeClock
 from tests.daemon.small import Town, of, policy
+from tests.journal.builders import rotation
 
 HOUR = 3600.0
 EVERY_DAY = Schedule(every=timedelta(days=1))
@@ -62,6 +63,26 @@ def test_a_day_over_the_change_of_the_clocks(clock: FakeClock) -> None:
     town.pass_time(25 * HOUR)
     assert {one.name: of(town, one.name) for one in policies} == expected
     assert sum(map(len, expected.values())) > 200
+
+
+def test_what_is_asked_for_during_a_look_does_not_wait_for_the_next(clock: FakeClock) -> None:
+    """A rotation that is enrolled while its policy is being looked at is taken up by the next tick, not a minute
+    later: the look began before it was there."""
+    town = Town(clock, (policy("billing", EVERY_DAY),))
+    facts = town.facts
+
+    def enrolled_meanwhile(project: str) -> ProjectFacts:
+        found = facts(project)
+        if not town.resumed:
+            town.save(rotation(policy="billing", project=project))
+            town.daemon.wake("billing")
+        return found
+
+    town.ports.provider.project = enrolled_meanwhile
+    town.daemon.tick()
+    assert town.resumed == []
+    town.pass_time(1, step=1)
+    assert town.resumed == ["r-1"]
 
 
 def test_looks_are_rationed(clock: FakeClock) -> None:

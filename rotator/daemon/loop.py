@@ -29,7 +29,7 @@ from rotator.engine.recovery import open_of
 from rotator.engine.resting import claim_of
 from rotator.engine.runner import Runner
 from rotator.engine.states import past_no_return
-from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, RotatorError
+from rotator.errors import Busy, Held, Interrupted, JournalUnavailable, RateLimited, RotatorError
 from rotator.interrupt import Stop
 from rotator.model import Decision, Policy, Rotation, State, as_written
 from rotator.operations import rotate as operation
@@ -335,6 +335,10 @@ class Daemon:
             self._later(name, self._lease)
         elif isinstance(error, Held):
             self._later(name, SOONEST)
+        elif isinstance(error, RateLimited):
+            # Of thousands of policies most wait for this at the start: it is no trouble of theirs, and said once.
+            self._note("looks", "the rate limit for reading has no room; they go on as it lets them")
+            self._later(name, error.retry_after + SOONEST * (zlib.crc32(name.encode()) % 1000) / 1000)
         else:
             self._note(name, str(error))
             self._later(name, self._pause(name))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rotator.daemon.backoff import FIRST, LONGEST
-from rotator.errors import JournalUnavailable, Unreachable
+from rotator.errors import JournalUnavailable, RateLimited, Unreachable
 from rotator.journal.base import Hold
 from rotator.model import ProjectFacts, Rotation, Schedule, State, Trigger
 from rotator.policies.cron import next_after
@@ -83,6 +83,31 @@ def test_what_is_asked_for_during_a_look_does_not_wait_for_the_next(clock: FakeC
     assert town.resumed == []
     town.pass_time(1, step=1)
     assert town.resumed == ["r-1"]
+
+
+def test_a_full_rate_limit_is_said_once_and_waited_for(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hundred policies at the start, and room for thirty reads a minute: one warning, no growing pause, and all
+    are looked at."""
+    policies = tuple(policy(f"p{n}", EVERY_DAY) for n in range(100))
+    town = Town(clock, policies, looks_a_minute=20)
+    facts, looked, room = town.facts, set[str](), [30]
+
+    def limited(project: str) -> ProjectFacts:
+        if not room[0]:
+            raise RateLimited("no room", retry_after=30.0)
+        room[0] -= 1
+        looked.add(project)
+        return facts(project)
+
+    town.ports.provider.project = limited
+    town.daemon.tick()
+    for _ in range(10):
+        room[0] = 30
+        town.pass_time(60, step=5)
+    assert len(looked) == 100
+    assert sum("rate limit" in one.message for one in caplog.records) == 1
 
 
 def test_looks_are_rationed(clock: FakeClock) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rotator.clock import parse_rfc3339
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import killed_from, measure, present
+from rotator.engine.recovery import answers
 from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
 from rotator.engine.summary import summary
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
@@ -282,6 +283,7 @@ def close(context: Context) -> StepResult:
 def _close_abandoned(context: Context) -> StepResult:
     """Nothing is left behind, and readers have what they had; or a person is told what could not be undone."""
     rotation = context.rotation
+    _tell_of_dead_readers(context)
     raised = bool(context.ledger.raised)
     state = State.NEEDS_ATTENTION if raised else State.FAILED
     kept = [] if raised else ["Consumers keep the token they had."]
@@ -298,6 +300,21 @@ def _close_abandoned(context: Context) -> StepResult:
     context.audit("rotation.close", state=state, abandoned=context.rotation.abandoned)
     context.save()
     return StepResult(StepOutcome.DONE)
+
+
+def _tell_of_dead_readers(context: Context) -> None:
+    """What was to repair a dead token has failed: then it is no comfort that readers keep what they had."""
+    try:
+        token = context.authoritative.read().value_if_token
+        if token is None or answers(context, token):
+            return
+    except RotatorError:
+        return  # whoever looks next finds it
+    context.attend(
+        "token-dead",
+        "Readers hold a dead token, and the rotation that would have given them another one has failed",
+        f"`{context.policy.renewal}` tries again",
+    )
 
 
 def _sentence(text: str) -> str:

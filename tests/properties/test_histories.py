@@ -127,3 +127,15 @@ def test_every_history_ends_well(form: str, *, long: bool) -> None:
         suppress_health_check=list(HealthCheck),
     )
     case().runTest()
+
+
+def test_a_repair_that_fails_is_no_comfort() -> None:
+    """Found by the long run: somebody else killed the token, every mint that would repair it got lost, and the
+    policy looked merely failed."""
+    machine = type("Regression", (Histories,), {"form": "standby"})()
+    machine.begin()
+    machine.somebody_else_mints()
+    for times in (1, 1, 3):
+        machine.mints_go_wrong(fault=("lost-answer", {}), times=times)
+    machine.die_in_the_next_command(after=False, door="mint", nth=6)
+    machine.teardown()

@@ -107,11 +107,15 @@ def inspect(ports: Ports, policy: Policy, told: Mapping[str, ProjectFacts], side
 
 def note(ports: Ports, policy: Policy, told: Mapping[str, ProjectFacts], side: str, seen: Seen) -> list[str]:
     """Raises and clears attention. Returns what was raised, in words."""
-    words = []
-    if seen.agreement is not None:
-        words = note_agreement(ports, policy, seen.agreement, seen.strangers)
+    if seen.agreement is None:
+        # Nothing was judged: whoever looks when the rotation is over must find what has moved.
+        for facts in told.values():
+            if ports.journal.project_facts(facts.id) is None:
+                remember(ports, facts)
+        return []
+    words = note_agreement(ports, policy, seen.agreement, seen.strangers)
     # Not before: whoever looks next must find the moved time, until it was told what it means.
-    emptied = seen.agreement is not None and seen.agreement.leading is None and bool(seen.agreement.problem)
+    emptied = seen.agreement.leading is None and bool(seen.agreement.problem)
     for facts in told.values():
         known = ports.journal.project_facts(facts.id)
         if facts.id == side:

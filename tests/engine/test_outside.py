@@ -417,3 +417,21 @@ def test_a_lagging_time_of_the_idle_project_is_no_alarm(make_bench: MakeBench, f
     bench.wiring.provider.project = real  # type: ignore[method-assign]
     FINDERS[finder](bench)
     assert bench.attention == set()
+
+
+def test_a_look_during_a_rotation_leaves_what_has_moved_to_the_next(make_bench: MakeBench) -> None:
+    """While a rotation is open nothing is judged, so the moved time is not taken note of: when the rotation ends
+    without having minted, the next look finds the dead token."""
+    bench = rotated("in-place", make_bench)
+    journal, policy = bench.wiring.journal, bench.policy
+    (done,) = journal.rotations("billing")
+    lease = journal.acquire(policy.projects, bench.wiring.holder, ttl=15)
+    opened = replace(done, id="r-open", state=State.RUNNING, step="preflight", minted=False, finished_at=None)
+    journal.save(lease, opened)
+    bench.simulator.regenerate(bench.project)
+    refresh(bench.wiring.ports, [policy])
+    assert bench.attention == set()
+    journal.save(lease, replace(opened, state=State.REFUSED, step=""))
+    journal.release(lease)
+    refresh(bench.wiring.ports, [policy])
+    assert bench.attention == {"token-dead"}

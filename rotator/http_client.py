@@ -209,7 +209,7 @@ class HttpClient:
             raise InvalidInput("A request header holds a line break or a non-ASCII character")
         client = self._client(direct=is_loopback(host), tls=parts.scheme == "https")
         seconds = self.call_timeout if timeout is None else timeout
-        with Watch(seconds, self._clock, self._guard(host)) as watch:
+        with Watch(seconds, self._clock, self._guard(url)) as watch:
             request = _Request(method, url, headers, credential, body, seconds)
             outcome = self._exchange(client, request, watch)
         if isinstance(outcome, Answer):
@@ -229,10 +229,17 @@ class HttpClient:
             remedy="Check the network, the proxy settings and the URL; it is safe to try again.",
         )
 
-    def _guard(self, host: str) -> Callable[[str, str], bool] | None:
+    def _guard(self, url: str) -> Callable[[str, str], bool] | None:
+        import httpx  # noqa: PLC0415 - slow to load, and no command that stays at home needs it
+
         may_reach = self._may_reach
         if may_reach is None:
             return None
+        # As httpx writes it, in punycode: another spelling of the host would look like a proxy.
+        try:
+            host = httpx.URL(url).raw_host.decode("ascii").strip("[]")
+        except httpx.InvalidURL:
+            raise InvalidInput("The URL cannot be used as it is written", then="Nothing was sent") from None
         return lambda address, asked: asked.strip("[]") != host or may_reach(address, host)
 
     def close(self) -> None:

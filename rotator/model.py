@@ -485,6 +485,27 @@ class Rotation:
         return self.trigger is Trigger.EMERGENCY or self.emergency is not None
 
     @property
+    def overlap(self) -> float | None:
+        """For how many seconds, at least, the old token was held alive beside what readers got in its place; None
+        where it was not, or where nobody measured it."""
+        if self.form is Form.IN_PLACE:
+            return None
+        seconds: float | None = None
+        if self.form is Form.BRIDGE:
+            # Over the bridge nobody measures the death: it came by the mint. Of several any may have been executed.
+            if self.bridged_at is not None and self.intent is not None and self.mints == 1:
+                seconds = (self.intent.sent.wall - self.bridged_at).total_seconds()
+        elif self.promoted is not None and self.death is not None:
+            seconds = self.promoted.seconds_until(self.death.after)
+        return seconds if seconds is not None and seconds > 0 else None
+
+    @property
+    def bridged_at(self) -> datetime | None:
+        """When every destination had the bridge token."""
+        done = [one for one in self.steps if one.name == "promote-bridge" and one.outcome is StepOutcome.DONE]
+        return done[-1].at + timedelta(seconds=done[-1].seconds) if done else None
+
+    @property
     def minting(self) -> str:
         """The project that a mint of this rotation calls."""
         return self.incoming or self.project

@@ -110,7 +110,9 @@ class LiveLines:
             # At its end a rotation has no step left; what it was doing last stands on.
             step = progress.step or self._latest.get(progress.policy, ("", "", 0.0))[0]
             self._latest[progress.policy] = (step, clean(progress.text), began)
-            (self._at_rest.discard if progress.step else self._at_rest.add)(progress.policy)
+            self._at_rest.discard(progress.policy)
+            if not progress.step:
+                self._at_rest.add(progress.policy)
             self._over.pop(progress.policy, None)
 
     def ended(self, policy: str, state: str, text: str) -> None:

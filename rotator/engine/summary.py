@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from rotator.model import Form, Rotation
+from rotator.model import Rotation
 
 
 def summary(rotation: Rotation) -> str:
@@ -24,10 +24,9 @@ def summary(rotation: Rotation) -> str:
 
 
 def _overlap(rotation: Rotation) -> str:
-    """How long both tokens of a pair lived while every reader could get the new one."""
-    if rotation.form is not Form.STANDBY or rotation.promoted is None or rotation.retiring is None:
+    seconds = rotation.overlap
+    if seconds is None:
         return ""
-    seconds = rotation.promoted.seconds_until(rotation.retiring.sent)
     return f", both tokens for {timedelta(seconds=round(seconds)) if seconds >= 10 else f'{seconds:.1f} s'}"
 
 

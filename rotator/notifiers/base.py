@@ -9,6 +9,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from rotator.errors import Refused, Unreachable
+
 
 class Event(StrEnum):
     """The words of `on` in a policy's `notify`."""
@@ -57,8 +59,6 @@ class Notifier(Protocol):
 
 def accepted(status: int, receiver: str, *, hint: str) -> None:
     """Raises Refused or Unreachable unless an HTTP status says that the receiver took the notice."""
-    from rotator.errors import Refused, Unreachable  # noqa: PLC0415
-
     if 200 <= status < 300:
         return
     if status in (408, 425, 429) or status >= 500:

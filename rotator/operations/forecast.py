@@ -13,7 +13,7 @@ from typing import Final
 
 from rotator.engine.states import DRAIN, DRAIN_BRIDGE, MINT_PUBLISH
 from rotator.journal.base import Journal
-from rotator.model import Policy, Rotation, State, Trigger
+from rotator.model import Policy, Rotation, State, StepRecord, Trigger
 
 WINDOW: Final = 60.0
 """Seconds that the limit on rotate-token counts over."""
@@ -82,15 +82,17 @@ def _up(seconds: float) -> float:
 def _seconds_of_work(rotation: Rotation, steps: Collection[str] | None) -> float:
     """Without the time in which it lay interrupted, and without its wait for the rate limit: where a
     rotation waits is told by its start."""
-    waited, sent = 0.0, rotation.intent.sent.wall if rotation.intent else None
-    for step in rotation.steps:
-        end = step.at + timedelta(seconds=step.seconds)
-        if step.name == MINT_PUBLISH.name and sent is not None and step.at <= sent <= end:
-            waited += (sent - step.at).total_seconds()
     asked = [step for step in rotation.steps if steps is None or step.name in steps]
-    return sum(step.seconds for step in asked) - (
-        waited if MINT_PUBLISH.name in (s.name for s in asked) else 0
-    )
+    return sum(step.seconds - _waited(rotation, step) for step in asked)
+
+
+def _waited(rotation: Rotation, step: StepRecord) -> float:
+    """For how many seconds of a step it waited until its mint could be sent."""
+    sent = rotation.intent.sent.wall if rotation.intent else None
+    end = step.at + timedelta(seconds=step.seconds)
+    if step.name != MINT_PUBLISH.name or sent is None or not step.at <= sent <= end:
+        return 0.0
+    return (sent - step.at).total_seconds()
 
 
 class MintTimes:

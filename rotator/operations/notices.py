@@ -21,6 +21,7 @@ from rotator.interrupt import Stop
 from rotator.journal.base import Journal, SpoolEntry, SpoolState
 from rotator.model import Attention, Policy, Rotation, State, Trigger
 from rotator.notifiers.base import Event, Notice, Notifier
+from rotator.operations.several import attempted
 from rotator.views import PolicyStatus, Untold, rotation_view
 
 log = logging.getLogger(__name__)
@@ -138,15 +139,20 @@ class Notifications:
 
     def _send(self, policy: Policy, entry: Mapping[str, Any], waiting: SpoolEntry) -> Delivery:
         notice = _notice(waiting.document)
-        try:
-            self._make(entry).send(notice)
-        except RotatorError as error:
-            tries = waiting.tries + 1
+        error = attempted(lambda: self._make(entry).send(notice))
+        if error is not None:
             pause = min(FIRST_PAUSE * 2 ** min(waiting.tries, 20), LONGEST_PAUSE)
-            state = SpoolState.WAITING if tries < MOST_TRIES else SpoolState.GIVEN_UP
+            again = waiting.tries + 1 < MOST_TRIES
+            state = SpoolState.WAITING if again else SpoolState.GIVEN_UP
             self._journal.spool.settle(waiting, state, error=error.happened, again_in=pause)
             log.warning(
-                "%s: %s was not told that %s: %s", policy.name, entry["type"], notice.title, error.happened
+                "%s: %s was not told that %s: %s. %s%s",
+                policy.name,
+                entry["type"],
+                notice.title,
+                error.happened,
+                f"It is told again in {pause:.0f} s" if again else "It is given up after days",
+                f". {error.remedy}" if error.remedy else "",
             )
             return Delivery(entry["type"], policy.name, error)
         ends = not notice.over and notice.event is not Event.COMPLETED

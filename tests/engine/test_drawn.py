@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rotator.engine.states import way_of
-from rotator.http.pages.timeline import Span, Timeline, overlap_of, timeline
+from rotator.http.pages.timeline import Span, Timeline, timeline
 from rotator.model import Rotation, State
 from tests.engine.bench import Bench
 from tests.engine.test_bridge import bridged, on
@@ -36,7 +36,7 @@ def test_a_pair_overlaps_from_its_promote_to_its_retirement(pair: Bench) -> None
     assert [one.name for one in what.columns if one.name] == [step.name for step in way_of(ended)]
     assert within(what, what.overlap, "promote", "retire")
     assert what.outage is None
-    assert (overlap_of(ended) or 0) >= 2 * HOUR
+    assert (ended.overlap or 0) >= 2 * HOUR
 
 
 def test_a_bridge_has_three_lives(bridged: Bench) -> None:
@@ -49,7 +49,7 @@ def test_a_bridge_has_three_lives(bridged: Bench) -> None:
     assert [lane.label for lane in what.lanes] == ["old token", "bridge token", "new token"]
     assert within(what, what.overlap, "promote-bridge", "mint+stage")
     assert what.lanes[2].spans[-1].right == 1.0
-    assert (overlap_of(ended) or 0) >= 2 * HOUR
+    assert (ended.overlap or 0) >= 2 * HOUR
 
 
 def test_in_place_serves_when_the_old_one_dies(bench: Bench) -> None:

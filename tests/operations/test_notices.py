@@ -216,6 +216,26 @@ def test_a_process_that_dies_while_it_tells_loses_nothing(office: Office) -> Non
     assert [kind for kind, _ in office.look()] == ["slack"]
 
 
+def test_a_notifier_that_breaks_keeps_no_other_waiting(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody thought of is that notifier's trouble: the next one is told, and the log says what happens then."""
+    office.attend()
+    make = office._make
+
+    def broken(entry: Mapping[str, Any]) -> Any:
+        if entry["type"] == "slack":
+            raise RuntimeError("a defect")
+        return make(entry)
+
+    process = Notifications(office.journal, office.clock, broken, begun=office.begun)
+    process.tell([office.policy], Stop(), seconds=10)
+    assert [kind for kind, _ in office.told] == ["webhook"]
+    assert "It is told again in 15 s" in caplog.text
+    (waiting,) = office.journal.spool.entries(SpoolState.WAITING)
+    assert waiting.error
+
+
 def test_two_processes_tell_a_thing_once(office: Office) -> None:
     """Both see it; one tells it."""
     office.attend()

@@ -12,7 +12,7 @@ from rotator import words
 from rotator.http.pages import document, drawing
 from rotator.http.pages.markup import NOTHING, Html, element, foreign, joined, link, segment, spoken, text
 from rotator.http.pages.parts import TONES, moment, moment_and_distance, notice, section, state
-from rotator.http.pages.timeline import Column, overlap_of, timeline
+from rotator.http.pages.timeline import Column, timeline
 from rotator.model import Form, Rotation, Trigger, Verified
 from rotator.views import PolicyStatus
 
@@ -151,7 +151,7 @@ def summary(rotation: Rotation) -> str:
             f"no living token for {words.bounds(rotation.outage)}" if gone else "a living token throughout"
         )
         parts.append(f"Readers had {measured}.")
-    overlap = overlap_of(rotation)
+    overlap = rotation.overlap
     if overlap is not None:
         next_one = "bridge" if rotation.form is Form.BRIDGE else "new token"
         parts.append(f"Old token and {next_one} were both alive for {_span(overlap)}.")

@@ -95,30 +95,12 @@ def timeline(rotation: Rotation, way: Sequence[str] = (), now: datetime | None =
 
 def death_of(rotation: Rotation) -> Death | None:
     """When the old token died, as far as it was measured. Over a bridge nobody measures it, because readers hold
-    another one: it died by the mint, at the earliest when that was sent."""
+    another one: it died by the mint, at the earliest when that was sent; of several, when readers had left it."""
     if rotation.death is None and rotation.form is Form.BRIDGE and rotation.minted and rotation.intent:
-        return Death(after=rotation.intent.sent)
+        if rotation.mints == 1 or rotation.bridged_at is None:
+            return Death(after=rotation.intent.sent)
+        return Death(after=replace(rotation.intent.sent, wall=rotation.bridged_at))
     return rotation.death
-
-
-def overlap_of(rotation: Rotation) -> float | None:
-    """For how many seconds the old token was held alive beside what replaced it; None where it was not."""
-    death = death_of(rotation)
-    if rotation.form is Form.IN_PLACE or death is None:
-        return None
-    seconds: float | None = None
-    if rotation.form is Form.BRIDGE:
-        made = [
-            step
-            for step in rotation.steps
-            if step.name == "promote-bridge" and step.outcome is StepOutcome.DONE
-        ]
-        if made:
-            since = made[-1].at + timedelta(seconds=made[-1].seconds)
-            seconds = (death.after.wall - since).total_seconds()
-    elif rotation.promoted is not None:
-        seconds = rotation.promoted.seconds_until(death.after)
-    return seconds if seconds is not None and seconds > 0 else None
 
 
 def _columns(rotation: Rotation, way: Sequence[str], now: datetime) -> list[Column]:

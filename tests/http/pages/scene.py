@@ -167,6 +167,7 @@ def bridge(name: str = "newsletter", days: float = 9) -> Rotation:
         promoted=instant(minted + timedelta(seconds=5.6)),
         death=None,  # nobody measures it: readers hold the bridge
         intent=Intent(PROJECT, instant(minted), instant(minted).plus(15), None, ()),
+        mints=1,
         finished_at=minted + timedelta(hours=2),
         steps=steps(
             begin,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 
-from rotator.audit.base import AuditEvent
 from rotator.destinations.base import Destination, Ownership, Reading, may_write
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
@@ -16,6 +15,7 @@ from rotator.errors import RotatorError
 from rotator.journal.base import KnownToken
 from rotator.model import Attention, DestinationSpec, Form, Policy, ProjectFacts, Rotation
 from rotator.operations.outside import idle_strangers
+from rotator.operations.verify import tried
 from rotator.provider.base import PingAnswer, ProjectNotVisible
 from rotator.secret import Secret
 
@@ -144,24 +144,11 @@ def _prove(ports: Ports, found: Findings) -> None:
     for spec in policy.verify:
         if spec.type != "send":
             continue
-        fingerprint = ports.fingerprints.of(token)
-        data = {"verifier": spec.type, "fingerprint": fingerprint}
-        ports.audit.record(
-            AuditEvent("token.verify.intent", policy.name, policy.project, trigger="manual", data=data)
-        )
-        attempt = ports.verifier(spec).verify(token, key=f"rotator-{uuid.uuid4().hex}-whose-{fingerprint}")
-        ports.audit.record(
-            AuditEvent(
-                "token.verify.outcome",
-                policy.name,
-                policy.project,
-                trigger="manual",
-                data={**data, "verdict": attempt.verdict},
-            )
-        )
-        if attempt.project is not None:
-            found.proved = attempt.project
-            found.facts.append(f"a test send shows that this token belongs to project {attempt.project}")
+        key = f"rotator-{uuid.uuid4().hex}-whose-{found.fingerprint}"
+        _, project = tried(ports, policy, spec, token, key=key, tries=1)
+        if project is not None:
+            found.proved = project
+            found.facts.append(f"a test send shows that this token belongs to project {project}")
             return
     found.unknown.append("to which project that token belongs")
 

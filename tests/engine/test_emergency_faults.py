@@ -313,8 +313,8 @@ def test_emergency_that_died_is_finished_by_any_run(
     assert bench.attention == set()
 
 
-def test_emergency_over_an_unclear_mint_mints_no_second_time(bench: Bench) -> None:
-    """Another rotation's call may still be executed: it is waited for and joined, whatever the order."""
+def die_after_the_mint(bench: Bench) -> None:
+    """The next mint is executed, and the process ends before it has the answer."""
     real = bench.wiring.provider.rotate_token
 
     def die(project: str) -> object:
@@ -322,6 +322,11 @@ def test_emergency_over_an_unclear_mint_mints_no_second_time(bench: Bench) -> No
         raise Killed
 
     bench.wiring.provider.rotate_token = die  # type: ignore[method-assign, assignment]
+
+
+def test_emergency_over_an_unclear_mint_mints_no_second_time(bench: Bench) -> None:
+    """Another rotation's call may still be executed: it is waited for and joined, whatever the order."""
+    die_after_the_mint(bench)
     with pytest.raises(Killed):
         bench.rotate()
     bench.new_process()
@@ -369,13 +374,7 @@ def test_waiting_for_the_rate_limit_says_until_when(make_bench: MakeBench) -> No
 
 def test_whoever_takes_up_an_interrupted_kill_publishes_at_once(bench: Bench) -> None:
     """Nobody asked `run` to leave it at the kill: one is enough for readers to hold a living token."""
-    real = bench.wiring.provider.rotate_token
-
-    def die(project: str) -> object:
-        real(project)
-        raise Killed
-
-    bench.wiring.provider.rotate_token = die  # type: ignore[method-assign, assignment]
+    die_after_the_mint(bench)
     with pytest.raises(Killed):
         respond(bench, leak(bench, kill_only=True))
     bench.new_process()

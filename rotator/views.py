@@ -164,11 +164,12 @@ def _time(moment: datetime | None) -> str | None:
     return rfc3339(moment) if moment else None
 
 
-def _bounds(bounds: Bounds | None) -> dict[str, float] | None:
-    # Rounded outwards: the true value lies between what is printed.
+def _bounds(bounds: Bounds | None) -> dict[str, float | None] | None:
+    # Rounded outwards: the true value lies between what is printed. JSON has no infinity: null where nobody knows.
     if bounds is None:
         return None
-    return {"min": math.floor(bounds.min * 1000) / 1000, "max": math.ceil(bounds.max * 1000) / 1000}
+    most = math.ceil(bounds.max * 1000) / 1000 if math.isfinite(bounds.max) else None
+    return {"min": math.floor(bounds.min * 1000) / 1000, "max": most}
 
 
 def _drain(draining: Draining | None) -> dict[str, Any] | None:

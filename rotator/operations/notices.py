@@ -34,6 +34,8 @@ LONGEST_PAUSE: Final = 3600.0
 MOST_TRIES: Final = 90
 """About three days of trying."""
 _READ: Final = 20
+_LATELY: Final = 100
+"""Rotations of all policies that every look reads; more than can come to an end between two of them."""
 _FAILED: Final = (State.FAILED, State.REFUSED)
 _DEAD: Final = ("token-dead",)
 """Attention that means that mail stands still."""
@@ -79,6 +81,8 @@ class Notifications:
         self._make = make
         self._begun = begun
         self._told = told
+        self._marks: dict[str, object] = {}
+        """By policy: what the journal said when it was looked at last."""
 
     def tell(self, policies: Iterable[Policy], stop: Stop, *, seconds: float) -> list[Delivery]:
         """Spools what is new, and sends what waits for these policies, for at most so many seconds in all.
@@ -97,31 +101,49 @@ class Notifications:
             log.exception("unexpected error while notices were told; the next look goes on")
         return []
 
-    def collect(self, policies: Iterable[Policy]) -> None:
+    def collect(self, policies: Sequence[Policy]) -> None:
         """Spools what has not been told yet. Raises JournalUnavailable."""
+        marks = self._marks_of(policies)
+        # What is open may end, or may only now have been told.
+        told = {entry.policy for entry in self._journal.spool.entries(SpoolState.WAITING, SpoolState.SENT)}
         for policy in policies:
-            found = list(_notices(self._journal, policy))
-            lasting = {notice.id for notice, over in found if not over}
-            done = [notice for notice, _ in found if notice.event is Event.COMPLETED]
-            open_now = self._journal.spool.entries(SpoolState.SENT, policy=policy.name)
-            entries: list[SpoolEntry] = []
-            for entry in policy.notify:
-                name = notifier_id(policy, entry)
-                since = self._journal.spool.known_since(name, self._begun)
-                wanted = {
-                    notice.id: notice
-                    for notice, _ in found
-                    if notice.event in entry["on"]
-                    and (notice.at >= since or notice.event is Event.NEEDS_ATTENTION)
-                }
-                known = self._journal.spool.known(name, tuple(wanted))
-                entries += [_entry(name, notice) for notice in wanted.values() if notice.id not in known]
-                entries += [
-                    _entry(name, _over(_notice(told.document), self._clock.now(), done))
-                    for told in open_now
-                    if told.notifier == name and told.notice not in lasting
-                ]
-            self._journal.spool.put(entries)
+            if policy.name in told or marks[policy.name] != self._marks.get(policy.name):
+                self._collect_of(policy)
+                self._marks[policy.name] = marks[policy.name]
+
+    def _marks_of(self, policies: Sequence[Policy]) -> dict[str, object]:
+        """What the journal says of each policy now, by a few queries for all: where that is what it was, nothing is
+        new to tell. Thousands of policies cost no more than those that have moved."""
+        told: dict[str, list[object]] = {policy.name: [policy.notify] for policy in policies}
+        for attention in self._journal.attentions():
+            told.setdefault(attention.policy, []).append((attention.code, attention.since))
+        for rotation in (*self._journal.unfinished(), *self._journal.rotations(limit=_LATELY)):
+            told.setdefault(rotation.policy, []).append((rotation.id, rotation.state, rotation.urgent))
+        return {policy.name: told[policy.name] for policy in policies}
+
+    def _collect_of(self, policy: Policy) -> None:
+        found = list(_notices(self._journal, policy))
+        lasting = {notice.id for notice, over in found if not over}
+        done = [notice for notice, _ in found if notice.event is Event.COMPLETED]
+        open_now = self._journal.spool.entries(SpoolState.SENT, policy=policy.name)
+        entries: list[SpoolEntry] = []
+        for entry in policy.notify:
+            name = notifier_id(policy, entry)
+            since = self._journal.spool.known_since(name, self._begun)
+            wanted = {
+                notice.id: notice
+                for notice, _ in found
+                if notice.event in entry["on"]
+                and (notice.at >= since or notice.event is Event.NEEDS_ATTENTION)
+            }
+            known = self._journal.spool.known(name, tuple(wanted))
+            entries += [_entry(name, notice) for notice in wanted.values() if notice.id not in known]
+            entries += [
+                _entry(name, _over(_notice(told.document), self._clock.now(), done))
+                for told in open_now
+                if told.notifier == name and told.notice not in lasting
+            ]
+        self._journal.spool.put(entries)
 
     def _deliver(self, policies: Sequence[Policy], stop: Stop, until: float) -> list[Delivery]:
         receivers = {

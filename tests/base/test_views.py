@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from rotator.clock import Instant
 from rotator.model import (
+    Bounds,
     CanaryCount,
     DrainEvidence,
     Draining,
@@ -20,6 +22,7 @@ from rotator.model import (
     Trigger,
 )
 from rotator.views import rotation_view
+from tests.journal.builders import full_rotation
 
 START = Instant(datetime(2026, 11, 21, 12, 0, tzinfo=UTC), "boot-1", 1000.0)
 DRAINING = Draining(
@@ -89,6 +92,12 @@ def test_drain_by_time_claims_no_evidence() -> None:
 def test_time_that_cannot_be_read_is_shown_as_written(written: str) -> None:
     """No time at all, and one without an offset: a person may still make sense of it."""
     assert shown(drain=replace(DRAINING, last_used_at=written))["drain"]["last_used_at"] == written
+
+
+def test_a_bound_that_nobody_knows_is_null() -> None:
+    """JSON has no infinity; a maximum without an end is null, and the least is told all the same."""
+    view = rotation_view(replace(full_rotation(), exposure=Bounds(1.0, math.inf)))
+    assert view["exposure_seconds"] == {"min": 1.0, "max": None}
 
 
 def test_canary_has_three_numbers() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rotator.clock import SystemClock
 from rotator.http_client import HttpClient, NotSent
+from rotator.interrupt import Stop
+from rotator.settings import resolve
 from rotator.urls import may_reach
+from rotator.wiring import Wiring
 from tests.notifiers.conftest import Peer
+from tests.notifiers.test_notifiers import NOTICE
 
 ALLOWED = (ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8"))
 
@@ -66,3 +73,37 @@ def test_a_name_that_leads_inside_is_refused_before_anything_is_sent(
     client.call("POST", peer.url, body=b"x")
     assert len(peer.got) == 1
     client.close()
+
+
+def test_the_setting_reaches_the_notifiers(
+    tmp_path: Path, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A webhook at a name that leads to a private address is refused, and told once the settings allow its network."""
+    port = peer.url.rpartition(":")[2].partition("/")[0]
+    real = socket.getaddrinfo
+
+    def inside(host: Any, *rest: Any, **named: Any) -> Any:
+        return real("127.0.0.1" if "example" in str(host) else host, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", inside)
+    entry = {"type": "webhook", "url": f"http://mailer.example:{port}/in"}
+    for networks, told in (("", 0), ("127.0.0.0/8", 1)):
+        environment = {
+            "ROTATOR_JOURNAL": f"sqlite:///{tmp_path}/journal.db",
+            "ROTATOR_AUDIT_KEY": "k" * 32,
+            "ROTATOR_WEBHOOK_NETWORKS": networks,
+        }
+        wiring = Wiring(
+            resolve({}, environment, None, stderr_is_tty=False),
+            SystemClock(),
+            stop=Stop(),
+            observer=lambda _: None,
+            announce=lambda _: None,
+            unwritten=lambda _event, _at: None,
+            command="test",
+        )
+        refused = nullcontext() if told else pytest.raises(NotSent, match="private address")
+        with refused:
+            wiring._make_notifier(entry).send(NOTICE)
+        wiring.close()
+        assert len(peer.got) == told

@@ -236,6 +236,43 @@ def test_a_notifier_that_breaks_keeps_no_other_waiting(
     assert waiting.error
 
 
+def test_a_look_costs_what_has_moved(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process that looks again and again reads the past of those policies only of which the journal says
+    something new; all that happens is told nevertheless."""
+    read: list[str] = []
+    rotations = office.journal.rotations
+
+    def counted(policy: str | None = None, limit: int | None = None) -> list[Rotation]:
+        read.extend([policy] if policy else [])
+        return rotations(policy, limit=limit)
+
+    monkeypatch.setattr(office.journal, "rotations", counted)
+    policies = [office.policy, *(replace(office.policy, name=f"other-{n}") for n in range(50))]
+    process = office.process()
+
+    def look() -> list[str]:
+        read.clear()
+        before = len(office.told)
+        process.tell(policies, Stop(), seconds=10)
+        return [notice.title for _, notice in office.told[before:]]
+
+    assert look() == []
+    assert len(read) == 51
+    assert (look(), read) == ([], [])
+    office.ended(State.COMPLETED)
+    assert (look(), read) == (["billing was rotated"], ["billing"])
+    assert (look(), read) == ([], [])
+    office.attend()
+    office.away = True
+    assert look() == []
+    office.journal.clear_attention("billing")
+    office.away = False
+    office.clock.advance(60)
+    assert look() == ["billing needs attention: token-dead"] * 2
+    assert look() == ["billing: token-dead has ended"] * 2
+    assert (look(), read) == ([], [])
+
+
 def test_two_processes_tell_a_thing_once(office: Office) -> None:
     """Both see it; one tells it."""
     office.attend()

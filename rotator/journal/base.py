@@ -148,7 +148,8 @@ class Spool(Protocol):
     """
 
     def known_since(self, notifier: str, now: datetime) -> datetime:
-        """Since when this notifier is known: what happened before is not told to it. `now` for a new one."""
+        """Since when this notifier, or one event of it, is known: what happened before is not told to it. `now` for
+        a new one."""
         ...
 
     def put(self, entries: Sequence[SpoolEntry]) -> int:

@@ -129,12 +129,16 @@ class Notifications:
         entries: list[SpoolEntry] = []
         for entry in policy.notify:
             name = notifier_id(policy, entry)
-            since = self._journal.spool.known_since(name, self._begun)
+            # For each event by itself: what `on` is widened to begins then, too.
+            since = {
+                event: self._journal.spool.known_since(f"{name} {event}", self._begun)
+                for event in entry["on"]
+            }
             wanted = {
                 notice.id: notice
                 for notice, _ in found
-                if notice.event in entry["on"]
-                and (notice.at >= since or notice.event is Event.NEEDS_ATTENTION)
+                if notice.event in since
+                and (notice.at >= since[notice.event] or notice.event is Event.NEEDS_ATTENTION)
             }
             known = self._journal.spool.known(name, tuple(wanted))
             entries += [_entry(name, notice) for notice in wanted.values() if notice.id not in known]
@@ -264,7 +268,8 @@ def _of_emergency(policy: Policy, rotation: Rotation) -> Notice:
         Event.EMERGENCY,
         rotation,
         id=f"{rotation.id}/emergency",
-        at=rotation.started_at,
+        # What hurries may have begun long before.
+        at=rotation.emergency.reported.wall if rotation.emergency is not None else rotation.started_at,
         matter=f"emergency {rotation.id}",
         title=f"{policy.name}: an emergency rotation has begun",
         message=f"{rotation.actor} says: {rotation.reason}"

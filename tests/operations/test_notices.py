@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rotator.clock import Instant
 from rotator.errors import JournalUnavailable, Unreachable
 from rotator.interrupt import Stop
 from rotator.journal.base import SpoolState
@@ -168,6 +169,18 @@ def test_a_new_notifier_hears_nothing_of_the_past(office: Office) -> None:
     office.begun = office.clock.now() + timedelta(days=1)  # a later process does not move it
     office.ended(State.COMPLETED)
     assert office.look() == [("webhook", "billing was rotated")]
+
+
+def test_what_on_is_widened_to_begins_then(office: Office) -> None:
+    """Whoever asks for more hears of what happens from then on, not of what it did not ask for before."""
+    office.policy = replace(office.policy, notify=(SLACK,))
+    office.ended(State.COMPLETED)
+    assert office.look() == []
+    office.begun = office.clock.now() + timedelta(seconds=1)
+    office.policy = replace(office.policy, notify=({**SLACK, "on": ["completed", "failed"]},))
+    assert office.look() == []
+    office.ended(State.COMPLETED)
+    assert office.look() == [("slack", "billing was rotated")]
 
 
 def test_what_cannot_be_told_waits_and_is_told_once(office: Office) -> None:
@@ -330,6 +343,11 @@ def test_the_journal_holds_no_address(office: Office) -> None:
 def test_an_emergency_that_hurries_an_open_rotation_is_told(office: Office) -> None:
     """A scheduled rotation that a leak made urgent is an emergency from then on."""
     draining = office.ended(State.DRAINING, step="drain", finished_at=None)
+    office.clock.advance(3600)
+    office.begun = office.clock.now()  # and the notifier is new
     assert office.look() == []
-    office.save(replace(draining, emergency=full_rotation().emergency))
+    office.clock.advance(60)
+    emergency = full_rotation().emergency
+    assert emergency is not None
+    office.save(replace(draining, emergency=replace(emergency, reported=Instant.read(office.clock))))
     assert office.look() == [("webhook", "billing: an emergency rotation has begun")]

@@ -156,6 +156,21 @@ def test_whose_token_readers_hold(pair: Cover) -> None:
     )
 
 
+def test_before_the_first_rotation_doctor_says_that_it_would_not_begin(pair: Cover) -> None:
+    """Where there is no journal yet nothing shows whose token it is either; a send verifier lets a rotation find out."""
+    pair.begun = False
+    (check,) = (one for one in pair.examine(token=pair.bench.first) if one.name == "standby.active")
+    assert check.result is Result.UNKNOWN
+    assert "No rotation begins before that is known" in check.hint
+    assert "`rotator reconcile billing --active PROJECT`" in check.hint
+    pair.change(
+        standby={"project": pair.bench.other_project},
+        verify=[{"type": "send", "from": "rotation@example.com"}],
+    )
+    (check,) = (one for one in pair.examine(token=pair.bench.first) if one.name == "standby.active")
+    assert "A rotation finds out by its test send" in check.hint
+
+
 def test_an_idle_project_in_use(pair: Cover) -> None:
     """A mint there would kill the token under its user, whose address is named; free again after `quiet`."""
     bench = pair.bench

@@ -79,16 +79,18 @@ def _sides(
     policy: Policy, parts: Parts, records: Records, reached: Reached, found: Findings, token: Secret
 ) -> None:
     """Whose token readers hold, and whether a mint in the other project would kill one that is in use."""
-    if records.journal is None or records.fingerprints is None:
-        return
     try:
-        known = records.journal.known_token(records.fingerprints.of(token))
+        known = None  # so it is too where there is no journal yet
+        if records.journal is not None and records.fingerprints is not None:
+            known = records.journal.known_token(records.fingerprints.of(token))
         if known is None or known.project not in policy.projects:
             text = "Nothing in the journal shows to which of the two projects the stored token belongs."
-            hint = (
-                f"`rotator reconcile {policy.name}` finds out by a test send, or takes a person's word: "
-                f"`rotator reconcile {policy.name} --active PROJECT`."
+            by_itself = (
+                "A rotation finds out by its test send, if the team token may read messages and routes; else"
+                if any(spec.type == "send" for spec in policy.verify)
+                else "No rotation begins before that is known: add a `send` verifier, or"
             )
+            hint = f"{by_itself} say it: `rotator reconcile {policy.name} --active PROJECT`."
             found.unknown("standby.active", text, hint, subject=policy.name)
             return
         found.ok("standby.active", "Readers hold the token of this project.", subject=known.project)

@@ -81,6 +81,18 @@ class DestinationState(StrEnum):
     FAILED = "failed"
 
 
+class ConsumerState(StrEnum):
+    """How far a consumer has come, seen from one rotation."""
+
+    PENDING = "pending"
+    """Not told yet."""
+    TOLD = "told"
+    """It took the call and is at it."""
+    DONE = "done"
+    FAILED = "failed"
+    """It could not be told, or has not come to its end in time."""
+
+
 ATTENTION_CODES: Final = frozenset(
     {
         "token-dead",
@@ -94,6 +106,7 @@ ATTENTION_CODES: Final = frozenset(
         "bridge-old",
         "endpoint-gone",
         "orphan",
+        "consumer-behind",
     }
 )
 
@@ -289,6 +302,22 @@ class DestinationRecord:
 
 
 @dataclass(frozen=True)
+class ConsumerRecord:
+    """What a rotation told one of the policy's consumers."""
+
+    type: str
+    ref: str
+    fingerprint: str
+    """Of the token that it was told of: a rotation over a bridge tells of two."""
+    state: ConsumerState = ConsumerState.PENDING
+    mark: str = ""
+    """How it stood before it was told (`consumers.base.Consumer.mark`)."""
+    told: Instant | None = None
+    """When it had taken the call."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class Intent:
     """Written before a destructive call; what recovery needs in order to tell what became of it.
 
@@ -478,6 +507,8 @@ class Rotation:
     canary: CanaryCount | None = None
     emergency: Emergency | None = None
     """Set where a leaked token started it, or made it hurry."""
+    consumers: tuple[ConsumerRecord, ...] = ()
+    """In the policy's order; empty until they are told."""
 
     @property
     def urgent(self) -> bool:

@@ -182,13 +182,14 @@ def _asked(question: Callable[[], Answer]) -> Answer | RotatorError:
 
 
 def _call(context: Context, record: ConsumerRecord) -> Call:
+    got = context.rotation.promoted or context.rotation.served
     return Call(
         id=f"{context.rotation.id}-{record.fingerprint.removeprefix('fp_')[:8]}",
         rotation=context.rotation.id,
         policy=context.policy.name,
         owner=context.policy.owner,
         fingerprint=record.fingerprint,
-        at=context.clock.now(),
+        at=got.wall if got is not None else context.clock.now(),
     )
 
 

@@ -49,11 +49,22 @@ DIED: Final = {
     states.CLOSE: "Closed again.",
 }
 """By step, what the next process does. Kept to what tests/crash shows."""
+_TOLD: Final = (
+    "Told again, whoever is not written down as told. A call has one id for each rotation and token, so a consumer that "
+    "took it already is not restarted a second time."
+)
+CONSUMERS: Final = {
+    "tell-consumers": _TOLD,
+    "tell-consumers-bridge": _TOLD,
+    "await-consumers": "Looked at again, from how things stood before they were told. Nobody is told anew.",
+}
+"""The same for the steps about consumers, whose names no other step has."""
 
 
 def row(step: Step) -> str:
     back = "yes" if step.reversible else "**no**"
-    return f"| {step.name} | {step.does} | {back} | {DIED[step]} |\n"
+    died = CONSUMERS.get(step.name) or DIED[step]
+    return f"| {step.name} | {step.does} | {back} | {died} |\n"
 
 
 def tables() -> str:

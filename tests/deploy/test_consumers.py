@@ -11,21 +11,16 @@ from typing import Any
 import pytest
 from helm_python import HelmError
 
+from rotator.engine import states
 from rotator.model import Policy
 from rotator.policies.load import load_policies
+from tests.acceptance.site import Site
+from tests.deploy.cluster import RESOURCES, Cluster, Right
 from tests.deploy.manifests import Manifest, chart, kinds, load_all, of, pod_of, rendered
 from tests.deploy.test_chart import SETS, policies_in, values
 from tests.deploy.tools import ROOT
 
 WITH_CONSUMERS = tuple(name for name, files in SETS.items() if "consumers" in files)
-Right = tuple[str, str, str, str, str]
-"""Namespace, group, resource, name, verb."""
-RESOURCES = {
-    "Deployment": ("apps", "deployments"),
-    "StatefulSet": ("apps", "statefulsets"),
-    "DaemonSet": ("apps", "daemonsets"),
-    "ExternalSecret": ("external-secrets.io", "externalsecrets"),
-}
 
 
 def rights(objects: list[Manifest]) -> set[Right]:
@@ -204,3 +199,47 @@ def test_network_policy_lets_out_to_the_kubernetes_api_only_with_consumers() -> 
     assert egress({**consumers, **given}) == [*plain, {"ports": [port], "to": blocks}]
     anywhere = [{"port": 443, "protocol": "TCP"}, port]
     assert egress(consumers) == [*plain, {"ports": anywhere}]
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+ALL_KINDS = [{"kind": kind, "namespace": "shop", "name": kind.lower()} for kind in RESOURCES]
+
+
+def entry(one: Manifest) -> Manifest:
+    """A consumer of the chart's values as a policy has it."""
+    if one["kind"] == "ExternalSecret":
+        return {"type": "external-secret", "namespace": one["namespace"], "name": one["name"]}
+    return {"type": "kubernetes-restart", **one}
+
+
+acted_on = pytest.mark.skipif(
+    "tell-consumers" not in {step.name for steps in states._STEPS.values() for step in steps},
+    reason="consumers are not told yet: what rotator needs and uses in a cluster was not tried",
+)
+
+
+@acted_on
+def test_image_has_what_asks_the_kubernetes_api() -> None:
+    """The part of the lock that the image installs holds the client, of which the wheel makes an extra."""
+    run_with, _, _ = (ROOT / "requirements.txt").read_text(encoding="utf-8").partition("# ---- what builds")
+    assert re.search(r"^kubernetes==", run_with, re.MULTILINE)
+
+
+@acted_on
+def test_rights_are_what_commands_make_use_of(site: Site) -> None:
+    """A real rotation with a consumer of every kind tells each of them once, uses every right that the chart gives,
+    and asks for none that it does not give."""
+    allowed = rights(rendered({"existingPolicies": "mine", "consumers": ALL_KINDS}))
+    with Cluster(ALL_KINDS, allowed) as cluster:
+        site.environment["KUBECONFIG"] = str(cluster.kubeconfig(site.folder / "kubeconfig"))
+        policy = site.add("billing", consumers=[entry(one) for one in ALL_KINDS])
+        for argv in (("doctor",), ("rotate", "billing", "--yes"), ("run",)):
+            ended = site.run(*argv, "-o", "json")
+            assert ended.code == 0, ended.errors + ended.output
+        assert cluster.refused == set()
+        assert cluster.used == allowed
+        assert sorted(cluster.patched) == sorted(
+            f"{one['kind']} {one['namespace']}/{one['name']}" for one in ALL_KINDS
+        )
+        assert policy.serves_a_living_token

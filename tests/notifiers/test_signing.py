@@ -9,7 +9,7 @@ import hmac
 import pytest
 
 from rotator.errors import InvalidInput
-from rotator.notifiers import signing
+from rotator import signing
 from rotator.secret import Secret
 
 WHSEC = "whsec_" + base64.b64encode(b"thirty-two bytes of signing key!").decode()

@@ -24,6 +24,10 @@ _LOOKS: Final = (
     "ours, and kept. The project's token is as old as before, and the old one answers: nothing happened, it is minted "
     "now. Else the new token is lost, and it mints again"
 )
+_TOLD: Final = (
+    "Whoever is not recorded as told is told again. The call has one id for each rotation and token, so a workload that "
+    "took it already is not restarted a second time."
+)
 DIED: Final = {
     states.PREFLIGHT: "Nothing was changed. It begins anew.",
     states.MINT_PUBLISH: f"{_LOOKS}; the outage is counted from the lost call.",
@@ -45,26 +49,18 @@ DIED: Final = {
         "be lost."
     ),
     states.REVOKE: "Looked at again; the notice stays until the token is dead.",
+    states.TELL: _TOLD,
+    states.TELL_BRIDGE: _TOLD,
+    states.AWAIT: "Looked at again; how each stood was recorded before it was told.",
     states.PROVE_DEAD: "Presented again, from the former versions that the stores keep.",
     states.CLOSE: "Closed again.",
 }
 """By step, what the next process does. Kept to what tests/crash shows."""
-_TOLD: Final = (
-    "Told again, whoever is not written down as told. A call has one id for each rotation and token, so a consumer that "
-    "took it already is not restarted a second time."
-)
-CONSUMERS: Final = {
-    "tell-consumers": _TOLD,
-    "tell-consumers-bridge": _TOLD,
-    "await-consumers": "Looked at again, from how things stood before they were told. Nobody is told anew.",
-}
-"""The same for the steps about consumers, whose names no other step has."""
 
 
 def row(step: Step) -> str:
     back = "yes" if step.reversible else "**no**"
-    died = CONSUMERS.get(step.name) or DIED[step]
-    return f"| {step.name} | {step.does} | {back} | {died} |\n"
+    return f"| {step.name} | {step.does} | {back} | {DIED[step]} |\n"
 
 
 def tables() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,9 @@ from typing import Any
 import pytest
 from helm_python import HelmError
 
-from rotator.engine import states
 from rotator.model import Policy
 from rotator.policies.load import load_policies
-from tests.acceptance.site import Site
+from tests.acceptance.site import Entry, Site
 from tests.deploy.cluster import RESOURCES, Cluster, Right
 from tests.deploy.manifests import Manifest, chart, kinds, load_all, of, pod_of, rendered
 from tests.deploy.test_chart import SETS, policies_in, values
@@ -213,27 +213,18 @@ def entry(one: Manifest) -> Manifest:
     return {"type": "kubernetes-restart", **one}
 
 
-acted_on = pytest.mark.skipif(
-    "tell-consumers" not in {step.name for steps in states._STEPS.values() for step in steps},
-    reason="consumers are not told yet: what rotator needs and uses in a cluster was not tried",
-)
-
-
-@acted_on
 def test_image_has_what_asks_the_kubernetes_api() -> None:
     """The part of the lock that the image installs holds the client, of which the wheel makes an extra."""
     run_with, _, _ = (ROOT / "requirements.txt").read_text(encoding="utf-8").partition("# ---- what builds")
     assert re.search(r"^kubernetes==", run_with, re.MULTILINE)
 
 
-@acted_on
 def test_rights_are_what_commands_make_use_of(site: Site) -> None:
     """A real rotation with a consumer of every kind tells each of them once, uses every right that the chart gives,
     and asks for none that it does not give."""
     allowed = rights(rendered({"existingPolicies": "mine", "consumers": ALL_KINDS}))
     with Cluster(ALL_KINDS, allowed) as cluster:
-        site.environment["KUBECONFIG"] = str(cluster.kubeconfig(site.folder / "kubeconfig"))
-        policy = site.add("billing", consumers=[entry(one) for one in ALL_KINDS])
+        policy = told_by_a_policy(site, cluster)
         for argv in (("doctor",), ("rotate", "billing", "--yes"), ("run",)):
             ended = site.run(*argv, "-o", "json")
             assert ended.code == 0, ended.errors + ended.output
@@ -243,3 +234,25 @@ def test_rights_are_what_commands_make_use_of(site: Site) -> None:
             f"{one['kind']} {one['namespace']}/{one['name']}" for one in ALL_KINDS
         )
         assert policy.serves_a_living_token
+
+
+@pytest.mark.parametrize("verb", ["get", "patch"])
+def test_missing_right_is_told_before_anything_is_minted(site: Site, verb: str) -> None:
+    """Without one of them a rotation is refused with the rule that it lacks, word for word a rule of the chart."""
+    made = rendered({"existingPolicies": "mine", "consumers": ALL_KINDS})
+    allowed = rights(made)
+    (lacking,) = [one for one in allowed if one[3:] == ("daemonset", verb)]
+    with Cluster(ALL_KINDS, allowed - {lacking}) as cluster:
+        policy = told_by_a_policy(site, cluster)
+        ended = site.rotate("billing")
+        assert ended.code != 0
+        assert (policy.mints, cluster.patched, cluster.refused) == (0, [], {lacking})
+    (rule,) = [rule for rule in of(made, "Role")["rules"] if "daemonsets" in rule["resources"]]
+    for part, held in rule.items():
+        assert f"{part}: {json.dumps(held)}" in ended.errors + ended.output.replace('\\"', '"')
+
+
+def told_by_a_policy(site: Site, cluster: Cluster) -> Entry:
+    """A policy that tells one consumer of each kind, and the way to their cluster."""
+    site.environment["KUBECONFIG"] = str(cluster.kubeconfig(site.folder / "kubeconfig"))
+    return site.add("billing", consumers=[entry(one) for one in ALL_KINDS])

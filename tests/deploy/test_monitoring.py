@@ -31,7 +31,12 @@ RUNBOOK = (DEPLOY / "runbook.md").read_text(encoding="utf-8")
 DASHBOARD: Manifest = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
 FILES = ("alerts.yaml", "alerts-cron.yaml")
 NOT_OURS = re.compile(r"up|kube_\w+")
-COMING = {"rotator_rehearsal_last_success_timestamp_seconds", "rotator_rehearsal_seconds"}
+COMING = {
+    "rotator_rehearsal_last_success_timestamp_seconds",
+    "rotator_rehearsal_needs_attention",
+    "rotator_rehearsal_seconds",
+    "rotator_rehearsals_total",
+}
 """Metrics that alerts and dashboard ask for already and the daemon does not have yet."""
 
 
@@ -75,6 +80,7 @@ def until(minutes: int, value: str = "1") -> str:
 
 
 REHEARSED = ours("rotator_rehearsal_last_success_timestamp_seconds", policy="p")
+ASKS = ours("rotator_rehearsal_needs_attention", policy="p")
 DUE = ours("rotator_next_due_timestamp_seconds", policy="p")
 STATE = ours("rotator_policy_state", policy="p", state="unknown")
 RAN = 'kube_cronjob_status_last_successful_time{namespace="n",cronjob="rotator"}'
@@ -124,6 +130,7 @@ CASES: dict[str, Case] = {
     "RotatorRehearsalTooOld": Case(
         {REHEARSED: "0x1700"}, "50490m", {REHEARSED: "0x1681 3027600x20"}, P, step="30m"
     ),
+    "RotatorRehearsalNeedsAttention": Case({ASKS: "2x80"}, "61m", {ASKS: "1x50 0x30"}, P),
     # Three hours are 180 minutes.
     "RotatorRunMissing": Case({RAN: "0x300"}, "192m", {RAN: "0x170 10200x100"}, CRON),
     "RotatorNeverRan": Case({MADE: "0x300"}, "192m", {MADE: "0x300", RAN: "0x100 6000x100 12000x100"}, CRON),

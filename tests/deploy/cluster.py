@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,6 +45,10 @@ class Cluster:
         self.refused: set[Right] = set()
         self.patched: list[str] = []
         """Names of those that were changed, a rehearsed change not counted."""
+        self._withheld = ""
+        self.executed = threading.Event()
+        """Set when a change was made whose answer is withheld."""
+        self._over = threading.Event()
         self._objects = {}
         for one in objects:
             group, resource = RESOURCES[one["kind"]]
@@ -63,6 +68,9 @@ class Cluster:
                 status, document = (
                     cluster.answer(self.command, self.path, body) if known else _failure(401, "Unauthorized")
                 )
+                if self.command == "PATCH" and cluster.withholds(self.path):
+                    self.close_connection = True
+                    return
                 text = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -98,6 +106,24 @@ class Cluster:
         path.write_text(json.dumps(document), encoding="utf-8")
         path.chmod(0o600)
         return path
+
+    @contextmanager
+    def withholding(self, name: str) -> Iterator[None]:
+        """Meanwhile a change of the object is made, and who asked for it gets no answer."""
+        self._withheld = name
+        try:
+            yield
+        finally:
+            self._withheld = ""
+            self._over.set()
+
+    def withholds(self, target: str) -> bool:
+        """Waits, where the answer is withheld, until nobody waits for it any more."""
+        parts = urlsplit(target)
+        if not self._withheld or parts.path.rpartition("/")[2] != self._withheld or "dryRun" in parts.query:
+            return False
+        self.executed.set()
+        return self._over.wait(60)
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, Manifest]:
         """Status and document."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from helm_python import HelmError
 
 from rotator.model import Policy
 from rotator.policies.load import load_policies
-from tests.acceptance.site import Entry, Site
+from tests.acceptance.site import Entry, Site, eventually
 from tests.deploy.cluster import RESOURCES, Cluster, Right
 from tests.deploy.manifests import Manifest, chart, kinds, load_all, of, pod_of, rendered
 from tests.deploy.test_chart import SETS, policies_in, values
@@ -233,6 +234,25 @@ def test_rights_are_what_commands_make_use_of(site: Site) -> None:
         assert sorted(cluster.patched) == sorted(
             f"{one['kind']} {one['namespace']}/{one['name']}" for one in ALL_KINDS
         )
+        assert policy.serves_a_living_token
+
+
+def test_kill_while_consumers_are_told_restarts_nobody_twice(site: Site) -> None:
+    """The process dies when the second of four has been restarted and does not know it; the next run tells the
+    others, and mints nothing."""
+    allowed = rights(rendered({"existingPolicies": "mine", "consumers": ALL_KINDS}))
+    with Cluster(ALL_KINDS, allowed) as cluster:
+        policy = told_by_a_policy(site, cluster)
+        with cluster.withholding(ALL_KINDS[1]["name"]):
+            child = site.start("rotate", "billing", "--yes", "-o", "json")
+            eventually(cluster.executed.is_set)
+            child.signal(signal.SIGKILL)
+            child.wait()
+        assert len(cluster.patched) == 2
+        ended = site.run("run", "-o", "json")
+        assert ended.code == 0, ended.errors + ended.output
+        assert len(cluster.patched) == len(set(cluster.patched)) == len(ALL_KINDS)
+        assert policy.mints == 1
         assert policy.serves_a_living_token
 
 

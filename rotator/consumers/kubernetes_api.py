@@ -77,7 +77,7 @@ class KubernetesApi:
 
         Raises VersionConflict where the change names a `resourceVersion` that the object has no more;
         CredentialRejected when we are not allowed, with the rule that would; Refused for an object that is not there;
-        Unreachable (RateLimited) where trying again may help; InvalidInput when there is no cluster or no client to ask.
+        Unreachable (RateLimited) where trying again may help; InvalidInput where no cluster or no client is.
         """
         return self._found(resource, "patch", self._ask(resource, "patch", change))
 

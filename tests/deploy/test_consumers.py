@@ -6,7 +6,8 @@ import itertools
 import json
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,23 @@ from helm_python import HelmError
 from rotator.model import Policy
 from rotator.policies.load import load_policies
 from tests.acceptance.site import Entry, Site, eventually
-from tests.deploy.cluster import RESOURCES, Cluster, Right
+from tests.consumers.api_server import VERBS, ApiServer, Rule
+from tests.consumers.cluster import Synced, Workload
 from tests.deploy.manifests import Manifest, chart, kinds, load_all, of, pod_of, rendered
 from tests.deploy.test_chart import SETS, policies_in, values
+from tests.deploy.test_permissions import finish
 from tests.deploy.tools import ROOT
 
 WITH_CONSUMERS = tuple(name for name, files in SETS.items() if "consumers" in files)
+
+Right = tuple[str, str, str, str, str]
+"""Namespace, group, resource, name, verb."""
+RESOURCES = {
+    "Deployment": ("apps", "deployments"),
+    "StatefulSet": ("apps", "statefulsets"),
+    "DaemonSet": ("apps", "daemonsets"),
+    "ExternalSecret": ("external-secrets.io", "externalsecrets"),
+}
 
 
 def rights(objects: list[Manifest]) -> set[Right]:
@@ -220,59 +232,113 @@ def test_image_has_what_asks_the_kubernetes_api() -> None:
     assert re.search(r"^kubernetes==", run_with, re.MULTILINE)
 
 
-def test_rights_are_what_commands_make_use_of(site: Site) -> None:
-    """A real rotation with a consumer of every kind tells each of them once, uses every right that the chart gives,
-    and asks for none that it does not give."""
-    allowed = rights(rendered({"existingPolicies": "mine", "consumers": ALL_KINDS}))
-    with Cluster(ALL_KINDS, allowed) as cluster:
-        policy = told_by_a_policy(site, cluster)
-        for argv in (("doctor",), ("rotate", "billing", "--yes"), ("run",)):
-            ended = site.run(*argv, "-o", "json")
-            assert ended.code == 0, ended.errors + ended.output
-        assert cluster.refused == set()
-        assert cluster.used == allowed
-        assert sorted(cluster.patched) == sorted(
-            f"{one['kind']} {one['namespace']}/{one['name']}" for one in ALL_KINDS
-        )
-        assert policy.serves_a_living_token
+@pytest.fixture
+def cluster() -> Iterator[ApiServer]:
+    """One consumer of each kind, and the service account with the rights that the chart gives it for them."""
+    with ApiServer() as server:
+        for one in ALL_KINDS:
+            if one["kind"] == "ExternalSecret":
+                server.external_secret(one["namespace"], one["name"])
+            else:
+                server.workload(**one, replicas=1)
+        server.rules = [
+            Rule(role["metadata"]["namespace"], group, **held)
+            for role in rendered({"existingPolicies": "mine", "consumers": ALL_KINDS})
+            if role["kind"] == "Role"
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for held in [
+                {"resources": rule["resources"], "names": rule["resourceNames"], "verbs": rule["verbs"]}
+            ]
+        ]
+        yield server
 
 
-def test_kill_while_consumers_are_told_restarts_nobody_twice(site: Site) -> None:
-    """The process dies when the second of four has been restarted and does not know it; the next run tells the
-    others, and mints nothing."""
-    allowed = rights(rendered({"existingPolicies": "mine", "consumers": ALL_KINDS}))
-    with Cluster(ALL_KINDS, allowed) as cluster:
-        policy = told_by_a_policy(site, cluster)
-        with cluster.withholding(ALL_KINDS[1]["name"]):
-            child = site.start("rotate", "billing", "--yes", "-o", "json")
-            eventually(cluster.executed.is_set)
-            child.signal(signal.SIGKILL)
-            child.wait()
-        assert len(cluster.patched) == 2
-        ended = site.run("run", "-o", "json")
-        assert ended.code == 0, ended.errors + ended.output
-        assert len(cluster.patched) == len(set(cluster.patched)) == len(ALL_KINDS)
-        assert policy.mints == 1
-        assert policy.serves_a_living_token
-
-
-@pytest.mark.parametrize("verb", ["get", "patch"])
-def test_missing_right_is_told_before_anything_is_minted(site: Site, verb: str) -> None:
-    """Without one of them a rotation is refused with the rule that it lacks, word for word a rule of the chart."""
-    made = rendered({"existingPolicies": "mine", "consumers": ALL_KINDS})
-    allowed = rights(made)
-    (lacking,) = [one for one in allowed if one[3:] == ("daemonset", verb)]
-    with Cluster(ALL_KINDS, allowed - {lacking}) as cluster:
-        policy = told_by_a_policy(site, cluster)
-        ended = site.rotate("billing")
-        assert ended.code != 0
-        assert (policy.mints, cluster.patched, cluster.refused) == (0, [], {lacking})
-    (rule,) = [rule for rule in of(made, "Role")["rules"] if "daemonsets" in rule["resources"]]
-    for part, held in rule.items():
-        assert f"{part}: {json.dumps(held)}" in ended.errors + ended.output.replace('\\"', '"')
-
-
-def told_by_a_policy(site: Site, cluster: Cluster) -> Entry:
-    """A policy that tells one consumer of each kind, and the way to their cluster."""
+@pytest.fixture
+def policy(site: Site, cluster: ApiServer) -> Entry:
+    """A policy that tells all of them."""
     site.environment["KUBECONFIG"] = str(cluster.kubeconfig(site.folder / "kubeconfig"))
     return site.add("billing", consumers=[entry(one) for one in ALL_KINDS])
+
+
+def asked(cluster: ApiServer, *statuses: int) -> set[Right]:
+    """Of which rights the requests made use, or tried to, that were answered so."""
+    found = set()
+    for one in cluster.asked:
+        if one.status in statuses:
+            *_, group, _, _, namespace, resource, name = one.path.split("/")
+            found.add((namespace, group, resource, name, one.verb))
+    return found
+
+
+def restarts(cluster: ApiServer) -> dict[str, int]:
+    """How often each was restarted, or synced because it was told."""
+    found = {}
+    for one in cluster.objects.values():
+        if isinstance(one, Workload):
+            found[one.kind] = len(one.told)
+        elif isinstance(one, Synced):
+            found[one.kind] = len(one.syncs)
+    return found
+
+
+ONCE = dict.fromkeys(RESOURCES, 1)
+
+
+def test_rights_are_what_commands_make_use_of(site: Site, cluster: ApiServer, policy: Entry) -> None:
+    """A real rotation with a consumer of every kind tells each of them once, uses every right that the chart gives,
+    and asks for none that it does not give."""
+    for argv in (("doctor",), ("rotate", "billing", "--yes")):
+        ended = site.run(*argv, "-o", "json")
+        assert ended.code == 0, ended.errors + ended.output
+    finish(site)
+    assert asked(cluster, 403) == set()
+    assert asked(cluster, 200) == needed(ALL_KINDS)
+    assert {one.status for one in cluster.asked} == {200}
+    assert restarts(cluster) == ONCE
+    assert policy.serves_a_living_token
+
+
+def test_kill_while_consumers_are_told_restarts_nobody_twice(
+    site: Site, cluster: ApiServer, policy: Entry
+) -> None:
+    """The process dies when the second of four has been restarted and does not know it; the next runs tell the
+    others, and mint nothing."""
+
+    def after_the_first(_plural: str, name: str, dry_run: bool) -> None:
+        if name == ALL_KINDS[0]["name"] and not dry_run:
+            cluster.fail(verb="patch", after=True, late=60)
+
+    cluster.admission = after_the_first
+    child = site.start("rotate", "billing", "--yes", "-o", "json")
+    told = {**dict.fromkeys(RESOURCES, 0), "Deployment": 1, "StatefulSet": 1}
+    eventually(lambda: restarts(cluster) == told)
+    child.signal(signal.SIGKILL)
+    child.wait()
+    assert restarts(cluster) == told
+    finish(site)
+    assert restarts(cluster) == ONCE
+    assert policy.mints == 1
+    assert policy.serves_a_living_token
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.values()))
+def test_missing_right_is_told_before_anything_is_minted(
+    site: Site, cluster: ApiServer, policy: Entry, verb: str
+) -> None:
+    """Without one of them a rotation is refused with the rule that it lacks, word for word a rule of the chart."""
+    (rule,) = [one for one in cluster.rules if "daemonsets" in one.resources]
+    cluster.rules.remove(rule)
+    cluster.rules.append(replace(rule, verbs={*rule.verbs} - {verb}))
+    ended = site.rotate("billing")
+    assert ended.code != 0
+    assert (policy.mints, restarts(cluster)) == (0, dict.fromkeys(RESOURCES, 0))
+    assert asked(cluster, 403) == {("shop", "apps", "daemonsets", "daemonset", verb)}
+    said = ended.errors + ended.output.replace('\\"', '"')
+    for part, held in (
+        ("apiGroups", [rule.group]),
+        ("resources", rule.resources),
+        ("resourceNames", rule.names),
+        ("verbs", rule.verbs),
+    ):
+        assert f"{part}: {json.dumps(held)}" in said

@@ -517,6 +517,7 @@ class Wiring:
             provider=self.provider,
             destination=self.destination,
             verifier=self.verifier,
+            consumer=self.consumer,
             limiter=self.limiter,
             journal=self.journal,
             audit=self.audit,

@@ -26,6 +26,7 @@ class Call:
     owner: str | None
     fingerprint: str
     at: datetime
+    """When every destination served the token: whoever read one later has it."""
 
 
 @dataclass(frozen=True)

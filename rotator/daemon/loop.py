@@ -23,7 +23,7 @@ from rotator.clock import rfc3339
 from rotator.daemon.backoff import LOOKED_BACK, ready_again
 from rotator.daemon.reload import PolicyFiles
 from rotator.daemon.workers import Workers
-from rotator.engine.drain import interval
+from rotator.engine.drain import next_look
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
 from rotator.engine.resting import claim_of
@@ -266,7 +266,7 @@ class Daemon:
             return
         newest = left[-1]
         if newest.state is State.DRAINING:
-            self._later(policy.name, interval(newest.drain))
+            self._later(policy.name, next_look(newest))
         elif claim_of(newest).rank == 0:
             self._later(policy.name, RETRY_DEAD)
         else:

@@ -53,10 +53,8 @@ def act_on(consumer: Consumer, told: list[str], locals_too: list[str]) -> None:
             told.append(repr(act()))
         except RotatorError as error:
             told += [str(error), repr(error), *traceback.format_exception(error)]
-            assert error.__traceback__ is not None
-            below = (
-                error.__traceback__.tb_next
-            )  # without this frame, whose lists grow by what is written here
+            # Without this frame, whose lists grow by what is written here.
+            below = error.__traceback__ and error.__traceback__.tb_next
             found = traceback.TracebackException(type(error), error, below, capture_locals=True)
             locals_too += list(found.format())
     told += [repr(consumer), repr(vars(consumer))]

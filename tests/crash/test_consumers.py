@@ -58,7 +58,7 @@ def test_pods_survive_every_crash(
         crashes = crashes_of(points, long=long)
         chosen = crashes if long else [one for one in crashes if one.number in theirs(points)]
         cells += [
-            Cell(make(f"{command}-{number}"), command, (crash,), resumer, f"{form}, consumers: {does}")
+            Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{form}, consumers: {does}")
             for number, crash in enumerate(in_turn(chosen, resumer, long=long))
         ]
     survive(nursery, cells, record_property)

@@ -47,9 +47,10 @@ MAY_IMPORT = {
     "interrupt": ("errors",),
     "urls": (),
     "model": ("clock",),
-    "views": ("clock", "model"),
+    "views": ("clock", "model", "rehearsal"),
     "words": ("model",),
-    "policies": BASES,
+    "rehearsal": ("errors", "model"),
+    "policies": (*BASES, "rehearsal"),
     "planner": (*BASES, "policies.schedule"),
     "engine": (
         *BASES,

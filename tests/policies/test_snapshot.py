@@ -84,8 +84,8 @@ def test_a_full_policy_means_what_it_says(folder) -> None:
     assert policy.notify == (
         {"type": "slack", "url_file": f"{folder}/p/slack", "on": ["failed", "needs-attention"]},
     )
-    assert policy.rehearsal["project"] == "1b4e28ba-2fa1-4d2e-883f-0016d3cca427"
-    assert [d.place for d in policy.rehearsal["destinations"]] == [f"file:{folder}/p/r"]
+    assert policy.rehearsal.project == "1b4e28ba-2fa1-4d2e-883f-0016d3cca427"
+    assert [d.place for d in policy.rehearsal.destinations] == [f"file:{folder}/p/r"]
     assert (policy.file, policy.line) == (f"{folder}/p/a.yaml", 3)
 
 

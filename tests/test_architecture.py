@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "journal": (*BASES, "audit.base"),
     "audit": BASES,
     "simulator": BASES,
-    "http": (*BASES, "", "settings_values", "views", "words"),  # "" is the version
+    "http": (*BASES, "", "rehearsal", "settings_values", "views", "words"),  # "" is the version
     "http_client": (*BASES, "http_watch"),
     "http_watch": (*BASES, "http_client"),
     "settings": (*BASES, "credentials", "settings_sources", "settings_values"),
@@ -80,6 +80,7 @@ MAY_IMPORT = {
     "logs": BASES,
     "daemon": (
         *BASES,
+        "rehearsal",
         "views",
         "operations",
         "policies",
@@ -89,6 +90,7 @@ MAY_IMPORT = {
     "operations": (
         *BASES,
         "canary",
+        "rehearsal",
         "views",
         "planner",
         "policies.schedule",

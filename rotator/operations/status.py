@@ -13,13 +13,14 @@ from rotator.engine.states import past_no_return, way_of
 from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
-from rotator.operations import outside
+from rotator.operations import outside, rehearsals
 from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.notices import with_untold
 from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
+from rotator.rehearsal import SUFFIX
 from rotator.views import PolicyStatus
 
 
@@ -87,6 +88,7 @@ def statuses(
             next_cron,
             tuple(attention.get(policy.name, ())),
             open_rotations.get(policy.name),
+            tuple(attention.get(f"{policy.name}{SUFFIX}", ())),
             held=policy.name in held,
         )
         for policy in policies
@@ -121,6 +123,7 @@ def _status(
     next_cron: NextCron,
     attention: tuple[Attention, ...],
     unfinished: Rotation | None,
+    of_rehearsal: tuple[Attention, ...],
     *,
     held: bool,
 ) -> PolicyStatus:
@@ -155,6 +158,7 @@ def _status(
         attention=attention,
         owner=policy.owner,
         way=_way(unfinished),
+        rehearsal=rehearsals.status_of(journal, policy, next_cron, now, of_rehearsal),
     )
 
 

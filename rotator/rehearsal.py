@@ -19,6 +19,11 @@ REHEARSED: Final = "rehearsed"
 """The key that tells its snapshot from the policy's own."""
 
 
+def rehearsal_name(policy: str) -> str:
+    """What the journal calls the rehearsals of a policy."""
+    return policy + SUFFIX
+
+
 def rehearsal_of(policy: Policy) -> Policy:
     """The policy's rehearsal. Raises InvalidInput where it has none.
 
@@ -37,7 +42,7 @@ def rehearsal_of(policy: Policy) -> Policy:
     overlaps = on.standby_project is not None or on.standby_token is not None
     return replace(
         policy,
-        name=policy.name + SUFFIX,
+        name=rehearsal_name(policy.name),
         project=on.project,
         strategy=Strategy.CREATE_BEFORE_REVOKE if overlaps else Strategy.IN_PLACE,
         destinations=on.destinations,

@@ -35,11 +35,11 @@ def rehearse(
         str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
     ] = None,
 ) -> int:
-    """Rotate for real where nobody depends on it: as scheduled, then as in an emergency.
+    """Rotate for real where nobody depends on it.
 
-    Against the project and the destinations that a policy names under `rehearsal`, by the same steps, with
-    real mints and writes. The policy's own token, stores and record stay untouched, so it asks nothing, and a
-    policy that is held is rehearsed all the same.
+    As scheduled, then as in an emergency, against the project and the destinations that a policy names under
+    `rehearsal`, by the same steps, with real mints and writes. The policy's own token, stores and record stay
+    untouched, so it asks nothing, and a policy that is held is rehearsed all the same.
     """
     wiring = session.wiring("team_token")
     chosen = pick.chosen(wiring.settings, wiring.policies, policies or [], label or [], everything=everything)

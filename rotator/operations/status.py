@@ -20,7 +20,7 @@ from rotator.operations.notices import with_untold
 from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
-from rotator.rehearsal import SUFFIX
+from rotator.rehearsal import rehearsal_name
 from rotator.views import PolicyStatus
 
 
@@ -88,7 +88,7 @@ def statuses(
             next_cron,
             tuple(attention.get(policy.name, ())),
             open_rotations.get(policy.name),
-            tuple(attention.get(f"{policy.name}{SUFFIX}", ())),
+            tuple(attention.get(rehearsal_name(policy.name), ())),
             held=policy.name in held,
         )
         for policy in policies

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from rotator.engine.states import steps_of
+from rotator.errors import InvalidInput
+from rotator.journal.base import Hold
 from rotator.model import State, Trigger
 from rotator.operations.rehearsals import mints_of
+from rotator.operations.rehearse import HANDOVER, Work
+from rotator.operations.status import statuses
+from rotator.policies.cron import next_after
+from rotator.provider.base import PingAnswer
 from rotator.rehearsal import rehearsal_of
+from rotator.secret import Secret
 from tests.engine.bench import Bench
+from tests.engine.test_resumption import Killed, run
 from tests.operations.rehearsing import Untouched, of_rehearsal, past, rehearsable, rehearse, stored
 
 WAYS = (
@@ -57,3 +66,250 @@ def test_it_takes_as_many_mints_as_it_says(form: str, overlap: str, make_bench: 
     calls = bench.rotate_calls
     assert rehearse(bench)[0].exit_code == 0
     assert bench.rotate_calls - calls == mints_of(rehearsal_of(bench.policy))
+
+
+# --- what goes wrong in the middle -------------------------------------------------------------------
+
+
+def die_at_the_mint(bench: Bench, number: int, *, executed: bool) -> None:
+    """The process dies in the so-manieth call of rotate-token from now on."""
+    real = bench.wiring.provider.rotate_token
+    calls: list[str] = []
+
+    def rotate_token(project: str) -> object:
+        calls.append(project)
+        if len(calls) < number:
+            return real(project)
+        if executed:
+            real(project)
+        raise Killed
+
+    bench.wiring.provider.rotate_token = rotate_token  # type: ignore[method-assign, assignment]
+
+
+KILLS = [
+    *(("in-place", "", number, executed) for number in (1, 2) for executed in (False, True)),
+    *(("standby", "standby", number, True) for number in (1, 2, 3, 4)),
+    *(("bridge", "bridge", number, True) for number in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("form", "overlap", "number", "executed"), KILLS)
+def test_whoever_comes_next_ends_what_was_killed_in_the_middle(
+    form: str, overlap: str, number: int, executed: bool, make_bench: Callable[..., Bench]
+) -> None:
+    """At each mint of both paths; `run` needs no schedule for that, and production is untouched throughout."""
+    bench = rehearsable(form, make_bench, overlap=overlap)
+    assert rehearse(bench)[0].exit_code == 0
+    bench.clock.advance(120)
+    before = Untouched(bench)
+    die_at_the_mint(bench, number, executed=executed)
+    with pytest.raises(Killed):
+        rehearse(bench)
+    bench.new_process()
+    assert past(bench).latest != past(bench).success
+    for _ in range(20):
+        outcome = run(bench)
+        assert outcome.exit_code == 0, outcome
+        before.check()
+        latest = past(bench).latest
+        assert latest is not None
+        if latest.ended:
+            break
+        bench.clock.advance(30)
+    assert latest.succeeded, latest
+    assert bench.simulator.is_alive(stored(bench))
+    assert len(of_rehearsal(bench)) == 4
+    events = [one["event"] for one in bench.audited() if one["event"].startswith("rehearsal.")]
+    assert events == ["rehearsal.start", "rehearsal.end"] * 2
+
+
+def test_one_killed_between_its_paths_goes_on_with_the_second(make_bench: Callable[..., Bench]) -> None:
+    """Whoever is about to begin the second path is given a moment; then `run` does, and once."""
+    bench = rehearsable("in-place", make_bench)
+    bench.runner.rotate(rehearsal_of(bench.policy), Trigger.REHEARSAL, "a drill")
+    latest = past(bench).latest
+    assert latest is not None
+    assert (latest.half, latest.outcome) == (True, "running")
+    assert run(bench).rotations == ()
+    bench.clock.advance(HANDOVER)
+    (emergency,) = run(bench).rotations
+    assert emergency.emergency is not None
+    assert past(bench).success is not None
+    assert run(bench).rotations == ()
+
+
+def test_a_person_takes_up_what_was_killed(make_bench: Callable[..., Bench]) -> None:
+    """`rehearse` ends the open one, and begins none besides."""
+    bench = rehearsable("in-place", make_bench)
+    die_at_the_mint(bench, 2, executed=True)
+    with pytest.raises(Killed):
+        rehearse(bench)
+    bench.new_process()
+    outcome, _, report = rehearse(bench)
+    assert outcome.exit_code == 0, outcome
+    assert report is not None
+    assert report.all_dead
+    assert len(of_rehearsal(bench)) == 2
+    assert past(bench).success is not None
+
+
+def test_a_rehearsal_that_fails_says_so_and_takes_no_token_for_leaked(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """Whatever keeps the first path from its end is the outcome; production is none the wiser."""
+    bench = rehearsable("in-place", make_bench)
+    place = bench.folder / "rehearsal.json"
+    place.write_text('{"token": "of somebody else"}', encoding="utf-8")
+    before = Untouched(bench)
+    outcome, (told,), report = rehearse(bench)
+    before.check()
+    assert outcome.exit_code == 1
+    assert told.view()["outcome"] == "refused"
+    assert report is None
+    assert past(bench).success is None
+    assert place.read_text(encoding="utf-8") == '{"token": "of somebody else"}'
+
+
+def test_one_that_cannot_be_verified_is_begun_anew_when_its_cause_is_mended(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """The first one finishes by the verifiers that it began with; `rehearse` puts another one in its place."""
+    bench = rehearsable("in-place", make_bench)
+    bench.document["rehearsal"]["verify"] = [{"type": "send", "from": "rotation@nowhere.example.com"}]
+    bench.policy = bench.load_policy()
+    before = Untouched(bench)
+    outcome, (told,), _ = rehearse(bench)
+    assert (outcome.exit_code, told.view()["outcome"]) == (4, "needs-attention")
+    assert [a.code for a in bench.wiring.journal.attentions("billing/rehearsal")] == ["verification-failed"]
+    before.check()
+    bench.document["rehearsal"]["verify"] = [{"type": "ping"}]
+    bench.policy = bench.load_policy()
+    bench.clock.advance(120)
+    outcome, (told,), _ = rehearse(bench)
+    assert (outcome.exit_code, told.view()["outcome"]) == (0, "completed"), outcome
+    assert bench.wiring.journal.attentions("billing/rehearsal") == []
+
+
+def test_a_death_that_is_not_proved_fails_the_rehearsal(make_bench: Callable[..., Bench]) -> None:
+    """Both paths may have ended well by themselves: what a rehearsal is for is the proof."""
+    bench = rehearsable("in-place", make_bench)
+    real = bench.wiring.provider.ping
+
+    def ping(token: Secret) -> PingAnswer:
+        answer = real(token)
+        return PingAnswer.ALIVE if answer is PingAnswer.DEAD else answer
+
+    assert rehearse(bench)[0].exit_code == 0
+    bench.clock.advance(120)
+    bench.wiring.provider.ping = ping  # type: ignore[method-assign]
+    outcome, (told,), _ = rehearse(bench)
+    assert outcome.exit_code == 4
+    assert told.view()["outcome"] == "needs-attention"
+
+
+# --- beside others -----------------------------------------------------------------------------------
+
+
+def test_a_policy_that_is_held_is_rehearsed_and_a_held_rehearsal_is_not(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """The hold freezes what it names: the policy, or its rehearsal."""
+    bench = rehearsable("in-place", make_bench)
+    journal = bench.wiring.journal
+    journal.hold(Hold("billing", bench.clock.now(), "ana@desk", "frozen"))
+    assert rehearse(bench)[0].exit_code == 0
+    journal.release_hold("billing")
+    journal.hold(Hold("billing/rehearsal", bench.clock.now(), "ana@desk", "no more of it"))
+    bench.clock.advance(120)
+    outcome, _, _ = rehearse(bench)
+    assert outcome.exit_code == 5
+    assert len(of_rehearsal(bench)) == 2
+    assert bench.rotate().state is State.COMPLETED
+
+
+def test_two_commands_side_by_side_rehearse_once(make_bench: Callable[..., Bench]) -> None:
+    """Whoever gets the lease later finds that it was done, and begins nothing."""
+    bench = rehearsable("in-place", make_bench)
+    slower = Work(bench.runner, bench.wiring.ports, bench.policy, "slower")
+    assert rehearse(bench)[0].exit_code == 0
+    assert slower.begin(anew=True) == []
+    assert slower.leak() == []
+    assert len(of_rehearsal(bench)) == 2
+
+
+def test_policies_that_share_a_project_end_one_another_s_rehearsals(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """Each kills what the other has stored; the next one repairs that first, and an open one is finished, not
+    hurried."""
+    bench = rehearsable("in-place", make_bench)
+    other = replace(
+        bench.policy,
+        name="other",
+        rehearsal=replace(
+            bench.policy.rehearsal,
+            destinations=(
+                replace(
+                    bench.policy.rehearsal.destinations[0],
+                    place="file:/o",
+                    options={"path": str(bench.folder / "rehearsal-2.json"), "format": "json", "mode": None},
+                ),
+            ),
+        ),
+        snapshot={**bench.policy.snapshot, "name": "other"},
+    )
+    die_at_the_mint(bench, 1, executed=True)
+    with pytest.raises(Killed):
+        rehearse(bench)
+    bench.new_process()
+    outcome, (told,), _ = rehearse(bench, other)
+    assert (outcome.exit_code, told.rehearsed) == (0, None)
+    assert "came first" in " ".join(outcome.notes)
+    assert [one.emergency for one in of_rehearsal(bench)] == [None]
+    outcome, (told,), _ = rehearse(bench, other)
+    assert (outcome.exit_code, told.view()["outcome"]) == (0, "completed")
+    assert rehearse(bench)[0].exit_code == 0
+    assert past(bench).success is not None
+
+
+def test_a_rehearsal_leaves_room_for_whatever_leaks_next(make_bench: Callable[..., Bench]) -> None:
+    """Of the shared limit one slot stays free, so an emergency right after a rehearsal's mint waits for nothing."""
+    bench = rehearsable("in-place", make_bench, rotate_limit=3)
+    started = bench.clock.boot()
+    assert rehearse(bench)[0].exit_code == 0
+    assert bench.clock.boot() - started < 10
+    begun = bench.clock.boot()
+    assert bench.rotate().state is State.COMPLETED
+    assert bench.clock.boot() - begun < 10
+    bench.clock.advance(120)
+    # Three in a row would fill it: the third mint of rehearsals waits.
+    assert rehearse(bench)[0].exit_code == 0
+    begun = bench.clock.boot()
+    assert rehearse(bench)[0].exit_code == 0
+    assert bench.clock.boot() - begun > 30
+
+
+def test_without_anything_to_rehearse_on_the_key_is_named(bench: Bench) -> None:
+    """A refusal that says what to write, before anything was begun."""
+    with pytest.raises(InvalidInput, match="nothing to be rehearsed on") as refused:
+        rehearse(bench)
+    assert "`rehearsal: {project: ID" in refused.value.remedy
+
+
+def test_a_rehearsal_that_was_taken_out_of_the_file_is_an_orphan(make_bench: Callable[..., Bench]) -> None:
+    """What it left open is shown under its own name, and ends when a person says how."""
+    bench = rehearsable("in-place", make_bench)
+    die_at_the_mint(bench, 1, executed=True)
+    with pytest.raises(Killed):
+        rehearse(bench)
+    del bench.document["rehearsal"]
+    bench.policy = bench.load_policy()
+    bench.new_process()
+    outcome = run(bench)
+    assert outcome.exit_code == 4
+    found = statuses(bench.wiring.journal, bench.clock, [bench.policy], next_after)
+    assert [(one.name, one.state) for one in found] == [
+        ("billing", "ok"),
+        ("billing/rehearsal", "needs-attention"),
+    ]

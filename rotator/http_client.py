@@ -27,6 +27,7 @@ import re
 import socket
 import ssl
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -36,7 +37,7 @@ from urllib.parse import urlsplit
 
 import rotator
 from rotator.clock import Clock
-from rotator.errors import InvalidInput, UnclearOutcome, Unreachable
+from rotator.errors import InvalidInput, Refused, UnclearOutcome, Unreachable
 from rotator.http_watch import Watch
 from rotator.secret import Secret
 from rotator.urls import is_loopback
@@ -229,6 +230,31 @@ class HttpClient:
             remedy="Check the network, the proxy settings and the URL; it is safe to try again.",
         )
 
+    def check_host(self, url: str) -> None:
+        """Looks up where a URL's host leads, and asks and sends nothing. What a proxy looks up is not looked up here.
+
+        Raises Refused where `may_reach` does not allow an address of it, NotSent for a name that is not known now.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if _goes_by_proxy(parts.scheme, host):
+            return
+        try:
+            found = socket.getaddrinfo(host, parts.port or parts.scheme, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise NotSent(
+                f"{host} could not be looked up: {_reason(error)}",
+                then="Nothing was sent",
+                remedy="Check the URL and the name servers of this machine",
+            ) from None
+        may_reach = self._guard(url)
+        if may_reach is not None and not all(may_reach(str(address[0]), host) for *_, address in found):
+            raise Refused(
+                f"{host}: its name leads to a private address",
+                then="Nothing was sent",
+                remedy="Allow its network in ROTATOR_WEBHOOK_NETWORKS, or correct the URL",
+            )
+
     def _guard(self, url: str) -> Callable[[str, str], bool] | None:
         import httpx  # noqa: PLC0415 - slow to load, and no command that stays at home needs it
 
@@ -319,6 +345,12 @@ def _build(*, direct: bool, tls: bool) -> httpx.Client:
             remedy="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR; "
             "SOCKS proxies are not supported.",
         ) from None
+
+
+def _goes_by_proxy(scheme: str, host: str) -> bool:
+    proxies = urllib.request.getproxies()
+    named = proxies.get(scheme) or proxies.get("all")
+    return bool(named) and not is_loopback(host) and not urllib.request.proxy_bypass(host)
 
 
 def _only_warnings(record: logging.LogRecord) -> bool:

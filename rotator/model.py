@@ -334,6 +334,7 @@ class ConsumerRecord:
     fingerprint: str
     """Of the token that it was told of: a rotation over a bridge tells of two."""
     state: ConsumerState = ConsumerState.PENDING
+    tries: int = 0
     mark: str = ""
     """How it stood before it was told (`consumers.base.Consumer.mark`)."""
     told: Instant | None = None

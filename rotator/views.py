@@ -116,6 +116,10 @@ def rotation_view(rotation: Rotation) -> dict[str, Any]:
         "drain": _drain(rotation.drain),
         "canary": _canary(rotation.canary),
         "destinations": destinations_view(rotation.destinations),
+        "consumers": [
+            {"type": c.type, "ref": c.ref, "state": c.state.value, "detail": c.detail}
+            for c in rotation.consumers
+        ],
         "steps": [
             {
                 "name": s.name,

@@ -7,6 +7,7 @@ One module because no other may name a concrete class, and who is made of what i
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import secrets
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rotator.audit.base import Audit, AuditEvent
 from rotator.clock import Clock
+from rotator.consumers.base import Consumer
 from rotator.destinations.base import Destination
 from rotator.engine.context import Observer, Timings
 from rotator.engine.leasing import Leasing
@@ -37,10 +39,12 @@ from rotator.settings import Settings
 from rotator.verifiers.base import Verifier
 
 if TYPE_CHECKING:
+    from rotator.consumers.kubernetes_api import KubernetesApi
     from rotator.destinations.vault_session import VaultSession
     from rotator.http_client import HttpClient
     from rotator.operations.notices import Delivery, Notifications
     from rotator.policies.load import LoadedPolicies
+    from rotator.posting import EventPoster
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,7 @@ class Wiring:
         """Told of every try to tell a notifier something; to be set before `notifications` is asked for."""
         self._destinations: dict[str, Destination] = {}
         self._verifiers: dict[VerifySpec, Verifier] = {}
+        self._consumers: dict[str, Consumer] = {}
 
     def close(self) -> None:
         """Ends what was opened. Harmless when repeated; nothing may be used afterwards."""
@@ -446,7 +451,6 @@ class Wiring:
 
     def _make_notifier(self, entry: Mapping[str, Any]) -> Notifier:
         """The notifier of one entry of `notify`. Its secrets are read for each message."""
-        source = f"/rotator/{self.journal.id}"
         if entry["type"] == "slack":
             from rotator.notifiers.slack import SlackNotifier  # noqa: PLC0415
 
@@ -455,12 +459,53 @@ class Wiring:
             from rotator.notifiers.pagerduty import PagerDutyNotifier  # noqa: PLC0415
 
             key = _read_later(entry, "routing_key_file")
-            return PagerDutyNotifier(self._receivers, self.settings.pagerduty_url, key, source=source)
+            return PagerDutyNotifier(self._receivers, self.settings.pagerduty_url, key, source=self._source())
         assert entry["type"] == "webhook", entry["type"]  # the schema knows no other
         from rotator.notifiers.webhook import WebhookNotifier  # noqa: PLC0415
 
+        return WebhookNotifier(self._poster(entry))
+
+    def _poster(self, entry: Mapping[str, Any]) -> EventPoster:
+        from rotator.posting import EventPoster  # noqa: PLC0415
+
         signing_key = _read_later(entry, "signing_key_file") if entry.get("signing_key_file") else None
-        return WebhookNotifier(self._receivers, self.clock, entry["url"], signing_key, source=source)
+        return EventPoster(self._receivers, self.clock, entry["url"], signing_key, source=self._source)
+
+    def _source(self) -> str:
+        """Names this rotator in what it tells others. Asking makes a journal if there is none."""
+        return f"/rotator/{self.journal.id}"
+
+    def consumer(self, entry: Mapping[str, Any]) -> Consumer:
+        """The consumer of one entry of `consumers`; one object for each, so that its client is shared."""
+        key = json.dumps(entry, sort_keys=True, default=str)
+        with self._lock:
+            if key not in self._consumers:
+                self._consumers[key] = self._make_consumer(entry)
+            return self._consumers[key]
+
+    def _make_consumer(self, entry: Mapping[str, Any]) -> Consumer:
+        if entry["type"] == "kubernetes-restart":
+            from rotator.consumers.kubernetes_restart import KubernetesRestart  # noqa: PLC0415
+
+            return KubernetesRestart(self.kubernetes, entry["kind"], entry["namespace"], entry["name"])
+        if entry["type"] == "external-secret":
+            from rotator.consumers.external_secret import ExternalSecret  # noqa: PLC0415
+
+            return ExternalSecret(self.kubernetes, entry["namespace"], entry["name"])
+        assert entry["type"] == "webhook", entry["type"]  # the schema knows no other
+        from rotator.consumers.webhook import WebhookConsumer  # noqa: PLC0415
+
+        return WebhookConsumer(self._poster(entry))
+
+    @cached_property
+    def kubernetes(self) -> KubernetesApi:
+        """The one client of the cluster. Making it asks for nothing and loads nothing: its first call does."""
+        from rotator.consumers.kubernetes_api import KubernetesApi  # noqa: PLC0415
+
+        with self._lock:
+            api = KubernetesApi(call_timeout=self.settings.call_timeout)
+            self._closing.callback(api.close)
+            return api
 
     # the engine
 
@@ -472,6 +517,7 @@ class Wiring:
             provider=self.provider,
             destination=self.destination,
             verifier=self.verifier,
+            consumer=self.consumer,
             limiter=self.limiter,
             journal=self.journal,
             audit=self.audit,

@@ -10,7 +10,7 @@ from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.cli.tables_of_rehearsal import brief
 from rotator.cli.tables_of_rehearsal import matters as rehearsal_matters
-from rotator.model import DrainEvidence, Rotation, State, Verified
+from rotator.model import ConsumerRecord, DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
 from rotator.views import STATES, PolicyStatus, Untold
 
@@ -61,6 +61,7 @@ def rotation(one: Rotation, *, steps: bool = False) -> str:
             ("destination" if not n else "", f"{d.state.value}: {d.ref}")
             for n, d in enumerate(one.destinations)
         ),
+        *(("consumer" if not n else "", _consumer(c)) for n, c in enumerate(one.consumers)),
         ("message", one.message),
     ]
     shown = card(one.policy, one.state.value, lines)
@@ -149,7 +150,12 @@ def _in_progress(one: Rotation, state: str, now: datetime) -> str:
             ("last used", used if drain.last_used_at else ""),
             ("to end it", f"`rotator retire {one.policy}`; to go back, `rotator rollback {one.policy}`"),
         ]
+    lines += [("consumer" if not n else "", _consumer(c)) for n, c in enumerate(one.consumers)]
     return card(one.policy, state, lines)
+
+
+def _consumer(one: ConsumerRecord) -> str:
+    return f"{one.state.value}: {one.ref}{f' ({one.detail})' if one.detail else ''}"
 
 
 def _until(moment: datetime, now: datetime) -> str:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from rotator.errors import Refused, Unreachable
-
 RESTART_ANNOTATION: Final = "rotator/rotation"
 """Of a pod template: changing it makes Kubernetes replace the pods. Its value is the call's id."""
 SYNC_ANNOTATION: Final = "force-sync"
@@ -28,6 +26,7 @@ class Call:
     owner: str | None
     fingerprint: str
     at: datetime
+    """When every destination served the token: whoever read one later has it."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,3 @@ class Consumer(Protocol):
     def describe(self) -> str:
         """For people: `Deployment shop/mailer`."""
         ...
-
-
-def taken(status: int, consumer: str, *, hint: str) -> None:
-    """Raises Refused or Unreachable unless an HTTP status says that the call was taken."""
-    if 200 <= status < 300:
-        return
-    if status in (408, 425, 429) or status >= 500:
-        raise Unreachable(f"{consumer} answered {status}", then="It is told again")
-    raise Refused(
-        f"{consumer} answered {status}", then="It is told again, in case that is mended", remedy=hint
-    )

@@ -19,11 +19,8 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Iterator
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +31,7 @@ from rotator.destinations.base import DestinationRefused
 from rotator.destinations.vault_errors import Reply, no_answer
 from rotator.errors import RotatorError
 from rotator.secret import Secret
+from rotator.urllib3_calls import reason, whole_body
 from rotator.urls import is_loopback
 
 Timeouts = tuple[float, float]
@@ -42,7 +40,6 @@ TIMEOUTS: Final[Timeouts] = (5.0, 10.0)
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """Of an answer. Vault takes a secret of 1 MiB at most (0.5 MiB in integrated storage), and more only if told to."""
-_CHUNK: Final = 64 * 1024
 _CONNECTIONS: Final = 64
 """Kept open; with more threads than that, connections are made and thrown away."""
 _MERGE_PATCH: Final = "application/merge-patch+json"
@@ -129,11 +126,13 @@ class Transport:
             # A copy of the headers: the adapter adds the token to what it is given.
             headers = dict(options.get("headers", {}))
             response = adapter.request(method, url, **{**options, "headers": headers, "stream": True})
-            text = _body(response, options["timeout"][1]).decode("utf-8", errors="replace")
+            body = whole_body(response.raw, seconds=options["timeout"][1], most=MAX_BYTES)
+            text = body.decode("utf-8", errors="replace")
             return int(response.status_code), str(response.headers.get("Location", "")), text
         # Whatever a library throws becomes an error of ours.
         except Exception as error:  # noqa: BLE001
-            why, sent = _reason(error, options["timeout"])
+            connect, silence = options["timeout"]
+            why, sent = reason(error, connect=connect, silence=silence, most=MAX_BYTES)
             problem = no_answer(said, why, sent=sent)
         raise problem
 
@@ -173,28 +172,6 @@ class Transport:
         )
 
 
-class _Oversize(Exception):
-    """The answer is larger than any of Vault's."""
-
-
-def _body(response: Any, seconds: float) -> bytes:
-    """The whole body. Time is the machine's own, because sockets wait in real time whatever clock we are given."""
-    ends = time.monotonic() + seconds
-    content = bytearray()
-    try:
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
-            content += chunk
-            if len(content) > MAX_BYTES:
-                raise _Oversize
-            if time.monotonic() > ends:
-                raise TimeoutError
-    except BaseException:
-        response.close()  # what is left of it must not be taken for the next answer
-        raise
-    response.raw.release_conn()
-    return bytes(content)
-
-
 def _certificates() -> str | bool:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if os.environ.get(name):
@@ -218,53 +195,3 @@ def _split(location: str) -> tuple[str, str] | None:
     if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host):
         return None
     return parts.scheme, parts.netloc
-
-
-def _reason(error: Exception, timeouts: Timeouts) -> tuple[str, bool]:
-    """Why a call failed, in our words or those of the operating system, and whether it may have been executed."""
-    from requests import exceptions as http  # noqa: PLC0415  # see _exchange
-    from urllib3.exceptions import ProtocolError  # noqa: PLC0415  # see _exchange
-
-    if isinstance(error, http.ConnectTimeout):
-        return f"no connection within {timeouts[0]:g} s", False
-    if isinstance(error, http.Timeout):
-        return f"no answer within {timeouts[1]:g} s", True
-    if isinstance(error, http.ProxyError):
-        return "the proxy does not let it through", False
-    if isinstance(error, _Oversize):
-        return f"its answer is larger than {MAX_BYTES} bytes", True
-    for inner in _chain(error):
-        if (known := _known_reason(inner, timeouts)) is not None:
-            return known
-    if isinstance(error, http.ConnectionError | ProtocolError):
-        return "the connection ended before the answer", True
-    return f"the call failed ({type(error).__name__})", True
-
-
-def _known_reason(inner: BaseException, timeouts: Timeouts) -> tuple[str, bool] | None:
-    if isinstance(inner, TimeoutError) and not inner.errno:
-        return f"no whole answer within {timeouts[1]:g} s", True
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {inner.verify_message}", False
-    if isinstance(inner, socket.gaierror):
-        return "its host name cannot be looked up", False
-    if isinstance(inner, ConnectionRefusedError):
-        return "the connection was refused", False
-    if isinstance(inner, ssl.SSLError):
-        return "TLS failed; is it http where https is said, or the other way round?", True
-    if isinstance(inner, OSError) and inner.errno:
-        return os.strerror(inner.errno).lower(), True
-    return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it was made of, wherever requests and urllib3 keep that."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [*current.args, getattr(current, "reason", None), current.__cause__, current.__context__]
-        waiting += [one for one in inner if isinstance(one, BaseException)]

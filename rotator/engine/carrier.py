@@ -28,6 +28,7 @@ from rotator.engine.states import (
     changed,
     past_no_return,
     step_after,
+    tells_consumers,
 )
 from rotator.engine.table import function_of
 from rotator.errors import (
@@ -141,6 +142,9 @@ class Carrier:
             provider=self._ports.provider,
             destinations=destinations,
             verifiers=tuple(self._ports.verifier(spec) for spec in policy.verify),
+            consumers=tuple((entry, self._ports.consumer(entry)) for entry in policy.consumers)
+            if tells_consumers(rotation)
+            else (),
             limiter=self._ports.limiter,
             fingerprints=self._ports.fingerprints,
             ledger=Ledger(self._ports.journal, self._ports.audit, lease, self._ports.clock, self._unwritten),

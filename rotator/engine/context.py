@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rotator.clock import Clock, Instant
+from rotator.consumers.base import Consumer
 from rotator.destinations.base import Destination
 from rotator.engine.ledger import Ledger
 from rotator.errors import RotatorError
@@ -33,6 +34,10 @@ class Timings:
     """Whether a process that stays goes on trying after that budget, having raised the attention."""
     follower_budget: float = 60.0
     """The same for a destination that is not the authoritative one."""
+    consumer_budget: float = 30.0
+    """How long one process tries to tell consumers before it goes on; who was not told is told at a later look."""
+    rollout: float = 600.0
+    """How long a consumer that was told may take before a person is asked to look."""
     look_budget: float = 600.0
     """How long one process tries to find out what became of an unclear call."""
     ask_again: float = 5.0
@@ -97,6 +102,8 @@ class Context:
     new: Secret | None = None
     bridge: Destination | None = None
     """The bridge token's own secret, which is only read."""
+    consumers: tuple[tuple[Mapping[str, Any], Consumer], ...] = ()
+    """With their entries in the policy, in its order."""
     resumed: bool = False
     """An earlier command began it, and this one takes it up."""
     told: dict[str, ProjectFacts] = field(default_factory=dict)

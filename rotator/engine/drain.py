@@ -7,10 +7,12 @@ Invariant: no call of ours uses the outgoing token between its last verification
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from rotator.clock import Instant
+from rotator.engine.consumers import outstanding
 from rotator.engine.context import Context, StepResult
 from rotator.engine.recovery import answers
 from rotator.engine.states import DRAIN, past_no_return
@@ -65,14 +67,16 @@ def drain(context: Context) -> StepResult:
     if dead := _promoted_is_dead(context):
         context.save(drain=draining)
         return _cut_off(context, dead)
-    draining = replace(draining, result=_result(context, draining))
+    behind = outstanding(context)
+    draining = replace(draining, result=_result(context, draining, behind))
     context.save(drain=draining)
     if draining.result is DrainResult.WAITING:
-        return StepResult(StepOutcome.DONE, waiting_for(context, draining), rest=True)
+        return StepResult(StepOutcome.DONE, waiting_for(context, draining, behind), rest=True)
     holds = context.policy.drain.on_max == "hold" and context.rotation.emergency is None
     if draining.result is DrainResult.MAX and holds:
         stuck_before = same and kept is not None and kept.result is DrainResult.MAX
-        return _stuck(context, draining, told=kept.last_used_at if kept and stuck_before else None)
+        told = kept.last_used_at if kept and stuck_before else None
+        return _stuck(context, draining, behind, told=told, again=bool(stuck_before))
     context.ledger.settle(context.rotation, (STUCK,))
     context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
     return StepResult(StepOutcome.DONE, _ended(context, draining))
@@ -178,14 +182,16 @@ def _cut_off(context: Context, dead: str) -> StepResult:
     return StepResult(StepOutcome.FAILED, dead, rest=True)
 
 
-def _result(context: Context, draining: Draining) -> DrainResult:
+def _result(context: Context, draining: Draining, behind: Sequence[str] = ()) -> DrainResult:
+    """`behind`: consumers that have not taken the new token yet, and may come to need the outgoing one."""
     if draining.result is DrainResult.FORCED:
         return draining.result
     now = context.instant()
     waited = draining.since.seconds_until(now)
     if waited < draining.min_seconds:
         return DrainResult.WAITING
-    if draining.evidence is DrainEvidence.TIME or quiet_for(draining, now) >= draining.quiet_seconds:
+    quiet = draining.evidence is DrainEvidence.TIME or quiet_for(draining, now) >= draining.quiet_seconds
+    if quiet and not behind:
         return DrainResult.QUIET
     return DrainResult.MAX if waited >= draining.max_seconds else DrainResult.WAITING
 
@@ -221,7 +227,7 @@ def refuse_if_used(rotation: Rotation, now: Instant) -> None:
     )
 
 
-def waiting_for(context: Context, draining: Draining) -> str:
+def waiting_for(context: Context, draining: Draining, behind: Sequence[str] = ()) -> str:
     """What a waiting drain still needs, in words."""
     now = context.instant()
     left = draining.min_seconds - draining.since.seconds_until(now)
@@ -232,6 +238,7 @@ def waiting_for(context: Context, draining: Draining) -> str:
         quiet = draining.quiet_seconds - quiet_for(draining, now)
         if quiet > 0:
             parts.append(f"the outgoing token unused for {_span(quiet)} more")
+    parts += behind
     return "draining: " + " and ".join(parts or ["one more look"])
 
 
@@ -239,21 +246,28 @@ def _span(seconds: float) -> str:
     return str(timedelta(seconds=max(1, round(seconds))))
 
 
-def _stuck(context: Context, draining: Draining, *, told: str | None) -> StepResult:
-    """`told`: the last use that an earlier look has audited."""
+def _stuck(
+    context: Context, draining: Draining, behind: Sequence[str], *, told: str | None, again: bool
+) -> StepResult:
+    """`told`: the last use that an earlier look has audited; `again`: such a look has found it stuck."""
     where = draining.last_used_ip or "an address the provider does not tell"
+    used = draining.evidence is DrainEvidence.LAST_USED and (
+        quiet_for(draining, context.instant()) < draining.quiet_seconds
+    )
     message = (
         f"The outgoing token is still in use after {_span(draining.max_seconds)}, last at "
         f"{draining.last_used_at} from {where}"
+        if used
+        else f"After {_span(draining.max_seconds)} consumers have not taken the new token: {'; '.join(behind)}"
     )
     context.attend(
         STUCK,
         message,
-        f"Find the consumer there and restart it; the next `rotator run` looks again. "
-        f"`rotator retire {context.policy.name} --force` ends it now, `rotator rollback {context.policy.name}` "
-        "goes back",
+        f"{'Find the consumer there and restart it' if used else 'Mend what keeps them'}; the next `rotator run` "
+        f"looks again. `rotator retire {context.policy.name} --force` ends it now, "
+        f"`rotator rollback {context.policy.name}` goes back",
     )
-    if told != draining.last_used_at:
+    if not again or told != draining.last_used_at:
         context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
     return StepResult(StepOutcome.FAILED, message, rest=True)
 

@@ -16,12 +16,15 @@ from dataclasses import dataclass, replace
 from rotator.clock import Instant
 from rotator.engine.drain import forced
 from rotator.engine.states import (
+    AWAIT,
     BRIDGE,
     CLOSE,
+    DRAIN_BRIDGE,
     KILL,
     PREFLIGHT,
     REPLACE_STAGE,
     ROLLBACK,
+    only_awaits_consumers,
     overlaps,
     past_no_return,
 )
@@ -73,7 +76,9 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
     later: list[Rotation] = []
     replace_first = emergency.order is Order.REPLACE_FIRST and policy.form is not Form.ASSISTED
     for one in desk.opened():
-        if _unanswered(one):
+        if only_awaits_consumers(one):
+            later.append(one)
+        elif _unanswered(one):
             # Its call may still be executed: whatever becomes of it, the leaked token dies with it.
             ended = desk.finish(replace(one, emergency=emergency))
             done.append(ended)
@@ -94,7 +99,7 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
             return [*done, desk.finish(_given_up(one, emergency, "The token it promoted has leaked."))]
     form = policy.form if replace_first else Form.IN_PLACE
     begun = desk.begin(form, PREFLIGHT.name, emergency)
-    if begun.minted and form is Form.IN_PLACE:
+    if begun.minted and later:
         # They catch up with the token that readers hold now.
         done += [desk.finish(one) for one in later]
     return [*done, begun]
@@ -162,7 +167,7 @@ def _on_bridge(desk: Desk, one: Rotation) -> bool:
         return False
     if one.step == BRIDGE.name:
         return one.bridge_fingerprint is not None and desk.held() == one.bridge_fingerprint
-    return one.promoted is not None and one.step not in ("drain-bridge", CLOSE.name)
+    return one.promoted is not None and one.step not in (DRAIN_BRIDGE.name, AWAIT.name, CLOSE.name)
 
 
 def _hurried(one: Rotation, emergency: Emergency) -> Rotation:

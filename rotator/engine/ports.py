@@ -8,6 +8,7 @@ from typing import Any
 
 from rotator.audit.base import Audit
 from rotator.clock import Clock
+from rotator.consumers.base import Consumer
 from rotator.destinations.base import DestinationFactory
 from rotator.journal.base import Journal
 from rotator.model import Policy, VerifySpec
@@ -28,4 +29,6 @@ class Ports:
     audit: Audit
     fingerprints: Fingerprinter
     clock: Clock
+    consumer: Callable[[Mapping[str, Any]], Consumer]
+    """The consumer of one entry of a policy's `consumers`; making it asks for nothing."""
     from_snapshot: Callable[[Mapping[str, Any]], Policy]

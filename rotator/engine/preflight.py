@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rotator.destinations.base import Destination, Ownership, Reading, foreign, may_write
+from rotator.engine.consumers import prove_reachable
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import measure
 from rotator.engine.resting import claim_of, waiting_until
@@ -47,6 +48,7 @@ def preflight(context: Context) -> StepResult:
         old_token_dead=True if context.old is not None and not alive else None,
     )
     prove_writable(context)
+    prove_reachable(context)
     if context.old is not None and alive:
         _try_verifiers(context, context.old)
     if context.old is not None and (alive or context.rotation.form is not Form.STANDBY):

@@ -30,6 +30,7 @@ from rotator.engine.states import (
     ROLLBACK,
     VERIFY_STAGED,
     changed,
+    only_awaits_consumers,
     overlaps,
     past_no_return,
     steps_of,
@@ -108,6 +109,8 @@ class Runner:
                 done.append(self._finish(unfinished, lease))
                 if done[-1].state is State.RUNNING:
                     return done  # stopped, or the lease is gone
+                if only_awaits_consumers(done[-1]):
+                    continue
                 if overlaps(unfinished):
                     if unfinished.abandoned and not done[-1].unfinished:
                         continue
@@ -119,7 +122,7 @@ class Runner:
             if policy.form is Form.ASSISTED:
                 raise _made_by_a_person(policy)
             begun = self._carrier.carry(self._begin(policy, trigger, reason), policy, lease)
-            if not begun.minted or begun.state is State.RUNNING:
+            if not begun.minted or begun.abandoned or begun.state is State.RUNNING:
                 return [*done, begun]
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
 
@@ -343,8 +346,11 @@ class Runner:
     def _finish(self, rotation: Rotation, lease: Lease, old: Secret | None = None) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
-        ours = rotation.new_fingerprint if rotation.minted and not overlaps(rotation) else None
-        if ours and any(other.minted and other.old_fingerprint == ours for other in recent):
+        replaceable = not overlaps(rotation) or only_awaits_consumers(rotation)
+        ours = rotation.new_fingerprint if rotation.minted and replaceable else None
+        if ours and any(
+            other.minted and not other.abandoned and other.old_fingerprint == ours for other in recent
+        ):
             rotation = self._supersede(rotation, lease)
             if not rotation.unfinished:
                 return rotation
@@ -369,11 +375,18 @@ class Runner:
         unproved = rotation.minted and bool(rotation.old_fingerprint) and not rotation.old_token_dead
         if unproved and rotation.step in (PROVE_DEAD.name, CLOSE.name):
             return rotation
-        message = f"{rotation.message} A newer rotation took its place.".strip()
+        only_consumers = only_awaits_consumers(rotation)
+        why = (
+            "A newer token was made before every consumer had this one."
+            if only_consumers
+            else ("A newer rotation took its place.")
+        )
+        message = f"{rotation.message} {why}".strip()
+        ended = State.COMPLETED if only_consumers else State.FAILED
         rotation = replace(
             rotation,
             step=PROVE_DEAD.name if unproved else "",
-            state=rotation.state if unproved else State.FAILED,
+            state=rotation.state if unproved else ended,
             # What became of it is told by the newer one.
             exit_code=0,
             finished_at=rotation.finished_at or self._ports.clock.now(),

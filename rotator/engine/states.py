@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rotator.model import Form, Policy, Rotation
+from rotator.model import Form, Policy, Rotation, Trigger
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,13 @@ RETIRE: Final = Step(
 REVOKE: Final = Step(
     "revoke", reversible=False, does="a person revokes the outgoing token; watch until it is dead"
 )
+TELL: Final = Step("tell-consumers", reversible=True, does="have consumers read their token again")
+TELL_BRIDGE: Final = Step(
+    "tell-consumers-bridge", reversible=True, does="have consumers read the bridge token"
+)
+AWAIT: Final = Step(
+    "await-consumers", reversible=True, does="watch until every consumer that was told has the new token"
+)
 PROVE_DEAD: Final = Step("prove-dead", reversible=True, does="present the old token and be refused")
 CLOSE: Final = Step("close", reversible=True, does="measure, record, give the lease back")
 
@@ -60,33 +67,42 @@ DISCARD: Final = Step("discard", reversible=True, does="remove what was staged a
 
 DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name})
 """Steps that are looked at again and again."""
-WATCHED: Final = DRAINS | {REVOKE.name}
+WATCHED: Final = DRAINS | {REVOKE.name, AWAIT.name}
 """Steps at which a rotation rests while something outside goes on; one record and no event for each look."""
 
+_OF_CONSUMERS: Final = frozenset({TELL, TELL_BRIDGE, AWAIT})
+"""Steps that only a policy with consumers has."""
+
 _STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
-    Form.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, VERIFY, PROVE_DEAD, CLOSE),
+    # What readers held before is dead: they are told before anything is verified.
+    Form.IN_PLACE: (PREFLIGHT, MINT_PUBLISH, TELL, VERIFY, PROVE_DEAD, AWAIT, CLOSE),
     Form.STANDBY: (
         PREFLIGHT,
         MINT_STAGE,
         VERIFY_STAGED,
         PROMOTE,
         VERIFY,
+        TELL,
         DRAIN,
         RETIRE,
         PROVE_DEAD,
+        AWAIT,
         CLOSE,
     ),
     Form.BRIDGE: (
         PREFLIGHT,
         BRIDGE,
         VERIFY_BRIDGE,
+        TELL_BRIDGE,
         DRAIN,
         REPLACE_STAGE,
         PROVE_DEAD,
         VERIFY_STAGED,
         PROMOTE,
         VERIFY,
+        TELL,
         DRAIN_BRIDGE,
+        AWAIT,
         CLOSE,
     ),
     Form.ASSISTED: (
@@ -95,13 +111,15 @@ _STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
         VERIFY_STAGED,
         PROMOTE,
         VERIFY,
+        TELL,
         DRAIN,
         REVOKE,
         PROVE_DEAD,
+        AWAIT,
         CLOSE,
     ),
 }
-_ABANDONING: Final = (ROLLBACK, DISCARD, CLOSE)
+_ABANDONING: Final = (ROLLBACK, TELL, AWAIT, DISCARD, CLOSE)
 """What a rotation that is given up goes through instead of the rest of its list."""
 
 
@@ -113,13 +131,27 @@ def steps_of(subject: Policy | Rotation) -> tuple[Step, ...]:
     """The steps in order. Those of a rotation may be others than its policy's: an emergency that kills first
     goes through `in-place`, whatever the strategy."""
     if isinstance(subject, Rotation) and subject.emergency is not None and subject.emergency.kill_only:
-        return _KILL_ONLY
-    return _STEPS[subject.form]
+        return _for(subject, _KILL_ONLY)
+    return _for(subject, _STEPS[subject.form])
+
+
+def _for(subject: Policy | Rotation, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Those of a list that the subject goes through."""
+    if tells_consumers(subject):
+        return steps
+    return tuple(step for step in steps if step not in _OF_CONSUMERS)
+
+
+def tells_consumers(subject: Policy | Rotation) -> bool:
+    """Whether it has consumers to tell. A rehearsal's token is none of theirs."""
+    if isinstance(subject, Policy):
+        return bool(subject.consumers)
+    return bool(subject.snapshot.get("consumers")) and subject.trigger is not Trigger.REHEARSAL
 
 
 def way_of(rotation: Rotation) -> tuple[Step, ...]:
     """The steps that the rotation goes through as it stands: others once it was given up."""
-    return _ABANDONING if rotation.abandoned else steps_of(rotation)
+    return _for(rotation, _ABANDONING) if rotation.abandoned else steps_of(rotation)
 
 
 def steps_left(rotation: Rotation) -> tuple[Step, ...]:
@@ -155,6 +187,11 @@ def changed(rotation: Rotation) -> bool:
         return past_no_return(rotation)
     begun = rotation.step not in (PREFLIGHT.name, MINT_STAGE.name if rotation.form is Form.STANDBY else "")
     return begun or rotation.intent is not None or rotation.minted
+
+
+def only_awaits_consumers(rotation: Rotation) -> bool:
+    """Whether all is done but that consumers have not come to their end: a newer token may be made all the same."""
+    return rotation.step == AWAIT.name and not rotation.abandoned
 
 
 def past_no_return(rotation: Rotation) -> bool:

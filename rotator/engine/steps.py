@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rotator.clock import parse_rfc3339
+from rotator.engine.consumers import BEHIND
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import killed_from, measure, present
 from rotator.engine.recovery import answers
-from rotator.engine.states import CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
+from rotator.engine.states import AWAIT, CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
 from rotator.engine.summary import summary
 from rotator.errors import NeedsAttention, RotatorError, Unreachable
 from rotator.journal.base import KnownToken
@@ -378,9 +379,11 @@ def _left_to_do(context: Context) -> str:
             return PROMOTE.name  # what follows it finds itself done
         return MINT_PUBLISH.name  # a published token is not minted again: only the followers are tried
     if _bridge_has_leaked(context.rotation):
-        return CLOSE.name if raised else ""
+        return (AWAIT.name if BEHIND in raised else CLOSE.name) if raised else ""
     if "verification-failed" in raised:
         return VERIFY.name
+    if BEHIND in raised:
+        return AWAIT.name
     if "unclear" in raised or ("old-token-alive" in raised and context.old is not None):
         return PROVE_DEAD.name
     if "old-token-alive" in raised:

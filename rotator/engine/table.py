@@ -7,6 +7,7 @@ from typing import Final
 
 from rotator.engine import states
 from rotator.engine.assisted import revoke, take_and_stage
+from rotator.engine.consumers import await_consumers, tell_consumers
 from rotator.engine.context import Context, StepResult
 from rotator.engine.drain import drain
 from rotator.engine.kill import kill_only
@@ -22,6 +23,8 @@ from rotator.model import Form
 _SHARED: Final[Mapping[str, Callable[[Context], StepResult]]] = {
     states.PREFLIGHT.name: preflight,
     states.PROVE_DEAD.name: prove_dead,
+    states.TELL.name: tell_consumers,
+    states.AWAIT.name: await_consumers,
     states.CLOSE.name: close,
 }
 _IN_PLACE: Final = {
@@ -39,6 +42,7 @@ _OVERLAP: Final = {
     states.VERIFY_BRIDGE.name: verify_bridge,
     states.PROMOTE.name: promote,
     states.VERIFY.name: verify_current,
+    states.TELL_BRIDGE.name: tell_consumers,
     states.DRAIN.name: drain,
     states.DRAIN_BRIDGE.name: drain,
     states.RETIRE.name: retire,

@@ -9,8 +9,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from rotator.errors import Refused, Unreachable
-
 
 class Event(StrEnum):
     """The words of `on` in a policy's `notify`."""
@@ -55,14 +53,3 @@ class Notifier(Protocol):
         Raises RotatorError (Unreachable, UnclearOutcome, Refused, InvalidInput) with words that name no secret.
         """
         ...
-
-
-def accepted(status: int, receiver: str, *, hint: str) -> None:
-    """Raises Refused or Unreachable unless an HTTP status says that the receiver took the notice."""
-    if 200 <= status < 300:
-        return
-    if status in (408, 425, 429) or status >= 500:
-        raise Unreachable(f"{receiver} answered {status}", then="It is told again later")
-    raise Refused(
-        f"{receiver} answered {status}", then="It is told again later, in case that is mended", remedy=hint
-    )

@@ -14,7 +14,8 @@ from typing import Final
 
 from rotator.clock import rfc3339
 from rotator.http_client import HttpClient
-from rotator.notifiers.base import Event, Notice, accepted
+from rotator.notifiers.base import Event, Notice
+from rotator.posting import accepted
 from rotator.secret import Secret
 
 _LONGEST_SUMMARY: Final = 1024

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from rotator.errors import InvalidInput
 from rotator.http_client import HttpClient
-from rotator.notifiers.base import Notice, accepted
+from rotator.notifiers.base import Notice
+from rotator.posting import accepted
 from rotator.secret import Secret
 from rotator.urls import is_web_url
 

@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from rotator.audit.base import AuditEvent
 from rotator.destinations.base import Content
+from rotator.engine.consumers import BEHIND
+from rotator.engine.drain import STUCK
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
 from rotator.engine.states import overlaps, past_no_return
@@ -182,9 +184,9 @@ def _unfinished(found: Findings) -> Next | None:
         return away
     if one.minted and found.lives is False and not overlaps(one):
         return None  # what it published is dead: to resume it would be in vain
-    stuck = next((entry for entry in found.attentions if entry.code == "drain-stuck"), None)
-    if stuck is not None and one.state is State.NEEDS_ATTENTION:
-        return Next("wait", f"{stuck.message}. {stuck.next}")
+    stuck = [entry for entry in found.attentions if entry.code in (STUCK, BEHIND)]
+    if stuck and one.state is State.NEEDS_ATTENTION:
+        return Next("wait", " ".join(f"{entry.message}. {entry.next}" for entry in stuck))
     return Next("resume", f"rotation {one.id} has its step {one.step} still to do")
 
 

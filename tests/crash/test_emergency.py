@@ -195,7 +195,9 @@ class Cell(Forms):
         owner = self.simulator._token(served).owner
         if served != self.row.entry.first and (known is None or known.project != owner):
             wrong.append(f"the journal says {known} of a token of project {owner}")
-        audit = (self.folder / "state" / "audit.jsonl").read_text(encoding="utf-8")
+        log = self.folder / "state" / "audit.jsonl"
+        # Killed before anything was written down, it left nothing for `run` to do, and nothing to tell.
+        audit = log.read_text(encoding="utf-8") if log.exists() else ""
         announced = len(re.findall(r'"(?:mint|retire)\.token\.intent"', audit))
         if self.mints > announced:
             wrong.append(f"{self.mints} mints, of which {announced} were announced")

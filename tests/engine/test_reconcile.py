@@ -23,6 +23,7 @@ from rotator.operations import rotate as operation
 from rotator.operations.verify import verify
 from rotator.policies.cron import next_after
 from tests.engine.bench import Bench
+from tests.engine.callees import with_consumers
 from tests.engine.forms import HOUR, begun, bench_of, ended
 from tests.engine.test_outside import CHANGES
 from tests.engine.test_resumption import (
@@ -403,6 +404,30 @@ def the_bridge_grew_old(bench: Bench) -> None:
     bench.clock.advance(200 * 24 * HOUR)
     ended(bench, begun(bench))
     bench.write_secret(bench.folder / "bridge.json", bench.simulator.add_token(bench.project))
+
+
+def a_rollout_does_not_end(bench: Bench) -> None:
+    mailer = with_consumers(bench)["mailer"]
+    mailer.ends = False
+    begun(bench)
+    bench.clock.advance(HOUR)
+    bench.new_process()
+    run(bench)
+
+
+def finish_the_rollout(bench: Bench) -> None:
+    bench.wiring.consumer({"type": "kubernetes-restart", "name": "mailer"}).ends = True  # type: ignore[attr-defined]
+
+
+for form in ("in-place", "standby", "bridge", "assisted"):
+    state(
+        form,
+        "wait",
+        name=f"a rollout does not end, {form}",
+        codes=["consumer-behind"],
+        words="0 of 1 pods are new",
+        by_hand=finish_the_rollout,
+    )(a_rollout_does_not_end)
 
 
 # --- the tests ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from rotator.notifiers.base import Event, Notice, Notifier
 from rotator.notifiers.pagerduty import PagerDutyNotifier
 from rotator.notifiers.slack import SlackNotifier
 from rotator.notifiers.webhook import WebhookNotifier
+from rotator.posting import EventPoster
 from rotator.secret import Secret
 from rotator.urls import may_reach
 from tests.notifiers.conftest import Peer
@@ -57,7 +58,8 @@ def pagerduty(http: HttpClient, peer: Peer) -> Notifier:
 
 
 def webhook(http: HttpClient, peer: Peer) -> Notifier:
-    return WebhookNotifier(http, SystemClock(), peer.url, lambda: Secret(KEY), source="/rotator/j")
+    poster = EventPoster(http, SystemClock(), peer.url, lambda: Secret(KEY), source=lambda: "/rotator/j")
+    return WebhookNotifier(poster)
 
 
 ALL = (slack, pagerduty, webhook)

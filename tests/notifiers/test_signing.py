@@ -8,8 +8,8 @@ import hmac
 
 import pytest
 
+from rotator import signing
 from rotator.errors import InvalidInput
-from rotator.notifiers import signing
 from rotator.secret import Secret
 
 WHSEC = "whsec_" + base64.b64encode(b"thirty-two bytes of signing key!").decode()

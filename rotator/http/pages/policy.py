@@ -201,6 +201,18 @@ def _record(rotation: Rotation, why: Html) -> Html:
             ("Destination", joined(destination.state.value, ": ", foreign(destination.ref)))
             for destination in rotation.destinations
         ),
+        *(
+            (
+                "Consumer",
+                joined(
+                    consumer.state.value,
+                    ": ",
+                    foreign(consumer.ref),
+                    *((" (", foreign(consumer.detail), ")") if consumer.detail else ()),
+                ),
+            )
+            for consumer in rotation.consumers
+        ),
         (
             "Canary",
             text(

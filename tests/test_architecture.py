@@ -95,6 +95,7 @@ MAY_IMPORT = {
         *BASES,
         "canary",
         "rehearsal",
+        "words",
         "views",
         "planner",
         "policies.schedule",

@@ -41,10 +41,7 @@ def _path(one: Rotation) -> str:
 
 def brief(one: RehearsalStatus | None) -> str:
     """For a line of `status`: the age of the last that succeeded, and whatever the latest came to instead."""
-    if one is None:
-        return "-"
-    age = words.length(one.age_seconds) if one.age_seconds is not None else "never"
-    return age if one.last_outcome in (None, "completed") else f"{age}, {one.last_outcome}"
+    return words.rehearsed(one.age_seconds, one.last_outcome) if one is not None else "-"
 
 
 def matters(found: Sequence[PolicyStatus], now: datetime) -> list[str]:

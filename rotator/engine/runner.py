@@ -268,7 +268,7 @@ class Runner:
                 raise Refused(
                     f"Rotation {rotation.id} cannot be taken back: its outgoing token is dead, or about to be",
                     then="Nothing was changed",
-                    remedy=f"`rotator rotate {policy.name}` makes another token",
+                    remedy=f"`{policy.renewal}` makes another token",
                 )
             self._audit_order("rotation.rollback", present, reason=reason)
             given_up = replace(

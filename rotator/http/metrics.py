@@ -186,7 +186,7 @@ class Metrics:
             moved[one.name] = (
                 former
                 if former is not None and former[0] == mark
-                else (mark, _last_success(board.rotations(one.name, _LOOKED_BACK), former))
+                else (mark, _last_success(board.rotations(one.name, _LOOKED_BACK, rehearsals=False), former))
             )
         # One assignment, so that a scrape at the same time sees the old or the new, and no policy that is gone.
         self._last_success = moved

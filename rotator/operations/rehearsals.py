@@ -17,7 +17,7 @@ from rotator.journal.base import Journal
 from rotator.model import Attention, Decision, Policy, Rotation, State, Trigger
 from rotator.planner import HELD, UNFINISHED, Facts, decide
 from rotator.policies.schedule import NextCron, next_opening
-from rotator.rehearsal import rehearsal_of
+from rotator.rehearsal import rehearsal_name, rehearsal_of
 from rotator.views import RehearsalStatus
 
 NO_SCHEDULE: Final = "no schedule: rehearsed only when asked to"
@@ -107,6 +107,12 @@ def _grouped(newest_first: Iterable[Rotation], rehearsal: Policy) -> Iterator[Re
             continue
         yield Rehearsed(one, emergency)
         emergency = None
+
+
+def with_rehearsals_of(journal: Journal, policy: str, limit: int) -> list[Rotation]:
+    """The rotations of a policy and those of its rehearsals, newest first. Raises JournalUnavailable."""
+    both = (*journal.rotations(policy, limit=limit), *journal.rotations(rehearsal_name(policy), limit=limit))
+    return sorted(both, key=lambda one: one.started_at, reverse=True)[:limit]
 
 
 def open_rotations(journal: Journal, rehearsal: Policy) -> list[Rotation]:

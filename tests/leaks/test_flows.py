@@ -12,7 +12,13 @@ import pytest
 from rotator.audit.events import EVENTS
 from tests.acceptance.site import eventually
 from tests.crash.harness import ROOT, Nursery
-from tests.leaks import flows_of_emergency, flows_of_notifiers, flows_of_overlap, flows_of_stores
+from tests.leaks import (
+    flows_of_emergency,
+    flows_of_notifiers,
+    flows_of_overlap,
+    flows_of_rehearsals,
+    flows_of_stores,
+)
 from tests.leaks.flows import FLOWS, accident
 from tests.leaks.search import leaks
 from tests.leaks.watched import WatchedSite, watched
@@ -23,6 +29,7 @@ EVERY = (
     | flows_of_overlap.FLOWS
     | flows_of_emergency.FLOWS
     | flows_of_notifiers.FLOWS
+    | flows_of_rehearsals.FLOWS
 )
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from rotator.errors import JournalUnavailable
-from rotator.model import Claim
+from rotator.model import REHEARSAL_RANK, Claim
 from rotator.provider.limits import RateLimits
 from tests.conftest import FakeClock
 
@@ -241,3 +241,14 @@ def test_a_shared_slot_is_dated_when_its_call_is_sent(journal, limits):
     journal.broken = True
     with pytest.raises(JournalUnavailable):
         limits.sending("rotate", Claim(2, "mine"))
+
+
+def test_rehearsals_leave_one_slot_free(journal, clock):
+    """Of the shared limit, whatever it is; with a limit of one there is none to leave."""
+    rehearsal, other = Claim(REHEARSAL_RANK, "rehearsal"), Claim(2, "other")
+    limits = RateLimits(journal, clock, rotate_limit=3)
+    assert [limits.take("rotate", rehearsal) for _ in range(3)] == [0.0, 0.0, 60.0]
+    assert limits.peek("rotate", rehearsal) == 60.0
+    assert (limits.take("rotate", other), limits.take("rotate", other)) == (0.0, 60.0)
+    clock.advance(60)
+    assert RateLimits(journal, clock, rotate_limit=1).take("rotate", rehearsal) == 0.0

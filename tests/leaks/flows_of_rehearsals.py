@@ -130,4 +130,4 @@ def a_daemon_that_rehearses(site: WatchedSite) -> None:
             assert answer.status_code == 200
             site.printed[path] = answer.content
     child.signal(signal.SIGTERM)
-    assert child.wait().code == 143
+    assert site.end(child).code == 143

@@ -16,6 +16,7 @@ from rotator.rehearsal import rehearsal_of
 from rotator.secret import Secret
 from tests.engine.bench import Bench
 from tests.engine.forms import SEND, rotated
+from tests.engine.test_resumption import Killed
 
 SHARED = {"slots", "claims", "pauses", "meta"}
 """Tables of what all policies share: the rate limit and the end of the audit chain."""
@@ -70,6 +71,22 @@ def of_rehearsal(bench: Bench) -> list[Rotation]:
 def stored(bench: Bench) -> Secret:
     """What the rehearsal's destination holds."""
     return bench.stored_of(bench.folder / "rehearsal.json")
+
+
+def die_at_the_mint(bench: Bench, number: int, *, executed: bool) -> None:
+    """The process dies in the so-manieth call of rotate-token from now on."""
+    real = bench.wiring.provider.rotate_token
+    calls: list[str] = []
+
+    def rotate_token(project: str) -> object:
+        calls.append(project)
+        if len(calls) < number:
+            return real(project)
+        if executed:
+            real(project)
+        raise Killed
+
+    bench.wiring.provider.rotate_token = rotate_token  # type: ignore[method-assign, assignment]
 
 
 class Untouched:

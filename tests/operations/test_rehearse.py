@@ -20,7 +20,15 @@ from rotator.rehearsal import rehearsal_of
 from rotator.secret import Secret
 from tests.engine.bench import Bench
 from tests.engine.test_resumption import Killed, run
-from tests.operations.rehearsing import Untouched, of_rehearsal, past, rehearsable, rehearse, stored
+from tests.operations.rehearsing import (
+    Untouched,
+    die_at_the_mint,
+    of_rehearsal,
+    past,
+    rehearsable,
+    rehearse,
+    stored,
+)
 
 WAYS = (
     ("in-place", ""),
@@ -69,22 +77,6 @@ def test_it_takes_as_many_mints_as_it_says(form: str, overlap: str, make_bench: 
 
 
 # --- what goes wrong in the middle -------------------------------------------------------------------
-
-
-def die_at_the_mint(bench: Bench, number: int, *, executed: bool) -> None:
-    """The process dies in the so-manieth call of rotate-token from now on."""
-    real = bench.wiring.provider.rotate_token
-    calls: list[str] = []
-
-    def rotate_token(project: str) -> object:
-        calls.append(project)
-        if len(calls) < number:
-            return real(project)
-        if executed:
-            real(project)
-        raise Killed
-
-    bench.wiring.provider.rotate_token = rotate_token  # type: ignore[method-assign, assignment]
 
 
 KILLS = [

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from rotator.secret import Secret
+from tests.acceptance.checkup import assert_found, examine
 from tests.acceptance.moments import INTENT_WRITTEN, MINTED, Moment
 from tests.acceptance.site import Entry, Site, eventually
 from tests.crash.harness import KILLED, Child
@@ -194,3 +195,54 @@ def test_what_a_rehearsal_left_open_can_be_named(site: Site) -> None:
     assert site.run("hold", "billing/rehearsal").code == 0
     assert site.run("rehearse", "billing").code in (4, 5)
     assert site.run("release", "billing/rehearsal").code == 0
+
+
+# --- what doctor says --------------------------------------------------------------------------------
+
+
+def test_doctor_tells_a_policy_that_was_never_rehearsed(site: Site) -> None:
+    """Until it was; its project, its destinations and its verifiers are looked at as those of the policy are."""
+    site.environment["ROTATOR_ROTATE_LIMIT"] = "10"
+    billing = rehearsable(site)
+    before = site.files()
+    never = examine(site)
+    assert_found(
+        never, "rehearsal", code=0, detail=("never rehearsed",), hint=("`rotator rehearse billing`",)
+    )
+    assert never.results("rehearsal.project", rehearsed_on(billing)) == ["ok"]
+    assert never.results("rehearsal.destination.read", PLACE) == ["ok"]
+    assert never.results("rehearsal.destination.write", PLACE) == ["ok"]
+    assert site.files().keys() == before.keys()
+    assert site.run("rehearse", "billing").code == 0
+    seen = examine(site)
+    assert (seen.code, seen.results("rehearsal"), seen.results("rehearsal.verify")) == (0, ["ok"], ["ok"])
+    assert "last rehearsed with success" in seen.of("rehearsal")[0]["detail"]
+    assert not seen.warned
+
+
+def test_doctor_finds_what_a_rehearsal_would_trip_over(site: Site) -> None:
+    """By the names of its own checks, so that nobody takes it for production's trouble."""
+    site.environment["ROTATOR_ROTATE_LIMIT"] = "10"
+    billing = rehearsable(site)
+    assert site.run("rehearse", "billing").code == 0
+    (site.folder / PLACE).write_text('{"token": "of somebody else"}', encoding="utf-8")
+    seen = examine(site)
+    assert seen.code == 1
+    assert seen.failed == {"rehearsal.destination.ours"}
+    assert site.run("rehearse", "billing").code == 1
+    latest = examine(site)
+    assert latest.results("rehearsal") == ["warning"]
+    assert "the latest one is refused" in latest.of("rehearsal")[0]["detail"]
+    billing.document["rehearsal"]["project"] = "16fd2706-8baf-433b-82eb-8c7fada847da"
+    (site.folder / PLACE).unlink()
+    site.write_policies()
+    assert examine(site).failed == {"rehearsal.project"}
+
+
+def test_doctor_says_where_there_is_nothing_to_rehearse_on(site: Site) -> None:
+    """It fails nothing, and the key to write is named."""
+    site.add()
+    assert site.rotate("billing").code == 0
+    (one,) = examine(site).of("rehearsal")
+    assert one["result"] == "skipped"
+    assert "key `rehearsal`" in one["hint"]

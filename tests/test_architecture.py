@@ -101,6 +101,7 @@ MAY_IMPORT = {
         "policies.schedule",
         "engine",
         "audit.base",
+        "consumers.base",
         "destinations.base",
         "journal.base",
         "notifiers.base",

@@ -56,6 +56,7 @@ class Inspection(Wiring):
             provider=lambda: self.provider,
             destination=self.destination,
             verifier=self.verifier,
+            consumer=self.consumer,
             read_key=lambda: self.audit_key,
             open_journal=lambda: self.journal,
             check_key=self._check_key,

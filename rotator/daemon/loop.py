@@ -26,7 +26,7 @@ from rotator.daemon.backoff import seconds_until_ready
 from rotator.daemon.rehearsing import Rehearsing
 from rotator.daemon.reload import PolicyFiles
 from rotator.daemon.workers import Workers
-from rotator.engine.drain import interval
+from rotator.engine.drain import next_look
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
 from rotator.engine.resting import claim_of
@@ -272,7 +272,7 @@ class Daemon:
             return
         newest = left[-1]
         if newest.state is State.DRAINING:
-            self._agenda.later(policy.name, interval(newest.drain))
+            self._agenda.later(policy.name, next_look(newest))
         elif claim_of(newest).rank == 0:
             self._agenda.later(policy.name, RETRY_DEAD)
         else:

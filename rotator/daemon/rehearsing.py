@@ -10,7 +10,7 @@ from typing import Final
 
 from rotator.daemon.agenda import Agenda
 from rotator.daemon.backoff import seconds_until_ready
-from rotator.engine.drain import interval
+from rotator.engine.drain import next_look
 from rotator.engine.ports import Ports
 from rotator.engine.runner import Runner
 from rotator.interrupt import Stop
@@ -78,7 +78,7 @@ class Rehearsing:
         journal = self._ports.journal
         unfinished = open_rotations(journal, rehearsal)
         if unfinished and unfinished[0].state is State.DRAINING:
-            return interval(unfinished[0].drain)
+            return next_look(unfinished[0])
         if failed:
             return self._agenda.pause(rehearsal.name)
         self._agenda.went_well(rehearsal.name)

@@ -15,17 +15,20 @@ from rotator.clock import Instant
 from rotator.engine.consumers import outstanding
 from rotator.engine.context import Context, StepResult
 from rotator.engine.recovery import answers
-from rotator.engine.states import DRAIN, past_no_return
+from rotator.engine.states import AWAIT, DRAIN, past_no_return
 from rotator.errors import Refused, RotatorError
 from rotator.model import DrainEvidence, Draining, DrainResult, Form, ProjectFacts, Rotation, StepOutcome
 
 STUCK = "drain-stuck"
+_ROLLOUT = 5.0
+"""Seconds between two looks at consumers that nothing else waits for."""
 
 
-def interval(draining: Draining | None) -> float:
-    """Seconds between two looks: a quarter of `quiet`, at least 1 and at most 60."""
-    quiet = draining.quiet_seconds if draining is not None else 60.0
-    return min(60.0, max(1.0, quiet / 4))
+def next_look(rotation: Rotation) -> float:
+    """Seconds between two looks at a rotation that rests: in a drain a quarter of `quiet`, within 1 and 60."""
+    if rotation.step == AWAIT.name:
+        return _ROLLOUT
+    return min(60.0, max(1.0, (rotation.drain.quiet_seconds if rotation.drain else 60.0) / 4))
 
 
 def forced(draining: Draining | None) -> Draining | None:

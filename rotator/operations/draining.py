@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from rotator.clock import Clock, Instant
-from rotator.engine.drain import interval
+from rotator.engine.drain import next_look
 from rotator.engine.recovery import open_of
 from rotator.engine.runner import Runner
 from rotator.engine.states import REVOKE, overlaps
@@ -63,7 +63,7 @@ def wait(
 
 def _pause(rotation: Rotation, clock: Clock) -> float:
     """Seconds until the next look: not later than the moment at which the drain may take no longer."""
-    often = interval(rotation.drain)
+    often = next_look(rotation)
     if rotation.drain is None:
         return often
     left = rotation.drain.max_seconds - rotation.drain.since.seconds_until(Instant.read(clock))

@@ -77,12 +77,11 @@ KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ExternalSecret", "webhook")
 
 
 @pytest.fixture(params=KINDS)
-def case(
-    request: pytest.FixtureRequest, cluster: ApiServer, peer: Peer, api: KubernetesApi, http: HttpClient
-):
+def case(request: pytest.FixtureRequest) -> Case:
+    ask = request.getfixturevalue
     if request.param == "webhook":
-        return _webhook(peer, http)
-    return _in_kubernetes(request.param, cluster, api)
+        return _webhook(ask("peer"), ask("http"))
+    return _in_kubernetes(request.param, ask("cluster"), ask("api"))
 
 
 def poster(http: HttpClient, url: str, key: str | None = SIGNING_KEY) -> EventPoster:

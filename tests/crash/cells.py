@@ -34,8 +34,16 @@ PATIENCE: Final = 60.0
 LOOK: Final = 0.02
 STOPPED: Final = 143
 LATE: Final = 6
+NO_ANSWER: Final = "no-answer after"
+"""What the log says of a call whose answer did not come in time."""
+TRIES: Final = 3
+"""Lives of a cell whose command came to another end than the crash, because an answer was late on a busy machine."""
 Life = Generator[float, None, None]
 Maker = Callable[[str], Stage]
+
+
+class Late(Exception):
+    """The command ended before the crash could come, by an answer that did not come in time."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,10 @@ class Crash:
 @dataclass
 class Cell:
     """`crashes` come one after the other: the first in one of the rotation's commands, the second in a command that
-    resumes it."""
+    resumes it. `make` makes its stage, given a name."""
 
-    stage: Stage
+    make: Maker
+    name: str
     command: int
     crashes: tuple[Crash, ...]
     resumer: str
@@ -69,6 +78,7 @@ class Cell:
     """Of the table."""
     problems: list[str] = field(default_factory=list)
     ended: str = ""
+    stage: Stage = field(init=False)
 
     @property
     def where(self) -> str:
@@ -111,13 +121,27 @@ def lead_up(nursery: Nursery, stage: Stage, command: int) -> Life:
     """Brings a rotation to the moment before one of its commands."""
     for number in range(command):
         ended = yield from finished(stage.start(nursery, number))
+        if ended.code not in (0, 4) and NO_ANSWER in ended.errors:
+            raise Late(f"not led up to: exit {ended.code}\n{ended.errors}")
         assert ended.code in (0, 4), ended.errors
         assert stage.dead_reads() == []
         yield DRAIN + 0.1
 
 
 def life(nursery: Nursery, cell: Cell) -> Life:
-    """Everything that happens to one cell."""
+    """Everything that happens to one cell; what was not tried because the machine was too busy is tried anew."""
+    for number in range(1, TRIES + 1):
+        cell.stage = cell.make(cell.name if number == 1 else f"{cell.name}-again-{number}")
+        try:
+            yield from _life(nursery, cell)
+        except Late as error:
+            if number == TRIES:
+                cell.problems.append(str(error))
+        else:
+            return
+
+
+def _life(nursery: Nursery, cell: Cell) -> Life:
     stage = cell.stage
     yield from lead_up(nursery, stage, cell.command)
     first, *more = cell.crashes
@@ -136,6 +160,8 @@ def life(nursery: Nursery, cell: Cell) -> Life:
 def killed(cell: Cell, child: Child) -> Life:
     ended = yield from finished(child)
     if ended.code != KILLED:
+        if NO_ANSWER in ended.errors:
+            raise Late(f"not killed: exit {ended.code}\n{ended.errors}")
         cell.problems.append(f"not killed: exit {ended.code}\n{ended.errors}")
     cell.look("after the crash")
 

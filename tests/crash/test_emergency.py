@@ -22,6 +22,7 @@ from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import eventually
 from tests.crash import table
+from tests.crash.cells import NO_ANSWER
 from tests.crash.halts import BEFORE
 from tests.crash.harness import KILLED, Nursery
 from tests.crash.ward import Forms
@@ -89,6 +90,9 @@ class Cell(Forms):
     leaked: Secret = field(init=False)
     begun: bool = field(default=False, init=False)
     """Whether anything of it is left, for `run` to go on with."""
+    tried: bool = field(default=False, init=False)
+    late: bool = field(default=False, init=False)
+    """An answer that came too late ended it before the crash could."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,7 +139,9 @@ class Cell(Forms):
     def crashed(self) -> None:
         """What the crash left."""
         ended = self.child.wait()
+        self.tried = True
         if ended.code != KILLED:
+            self.late = NO_ANSWER in ended.errors
             self.problems.append(f"not killed: exit {ended.code}\n{ended.errors}")
         urgent = any(one.urgent for one in self.unfinished())
         self.begun = urgent or self.mints > self._mints
@@ -271,8 +277,8 @@ def test_an_emergency_survives_every_crash(
     token is dead: always when the emergency is begun again, and by `run` alone when anything of it had begun."""
     case = CASES[name]
 
-    def make(number: int, crash: Crash | None = None) -> Cell:
-        place = folder / str(number)
+    def make(name: object, crash: Crash | None = None) -> Cell:
+        place = folder / str(name)
         place.mkdir()
         return Cell(place, *lettermint, nursery, case=case, crash=crash, resumer=resumer)
 
@@ -284,6 +290,9 @@ def test_an_emergency_survives_every_crash(
     for start in range(0, len(chosen), AT_ONCE):
         cells = [make(start + n + 1, crash) for n, crash in enumerate(chosen[start : start + AT_ONCE])]
         survive(cells)
+        # What was not tried because an answer was late on a busy machine is tried anew.
+        cells = [make(f"{cell.folder.name}-again", cell.crash) if cell.late else cell for cell in cells]
+        survive([cell for cell in cells if not cell.tried])
         wrong |= {f"{cell.crash}": found for cell in cells if (found := cell.look())}
     assert not wrong, json.dumps(wrong, indent=1)
     row = f"emergency: {name}"

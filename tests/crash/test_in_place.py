@@ -66,5 +66,5 @@ def test_one_command_ends_every_crash(
     assert set(points) >= EXPECTED[store], sorted(set(points))
     crashes = in_turn(crashes_of(points, long=long), resumer, long=long)
     row = f"in-place, {store}: rotate"
-    cells = [Cell(make(number), 0, (crash,), resumer, row) for number, crash in enumerate(crashes)]
+    cells = [Cell(make, str(number), 0, (crash,), resumer, row) for number, crash in enumerate(crashes)]
     survive(nursery, cells, record_property)

@@ -1,7 +1,7 @@
 """The crash suite for recovery itself: a command that takes up what a crash left is killed in its turn.
 
 The first crash comes where most is at stake. The points of the command that resumes are then the second one:
-without --long every other of them, with the three resuming commands in turn.
+without --long every fourth of them, with the three resuming commands in turn.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def test_recovery_may_be_killed_too(
     points = points_of(nursery, make("undisturbed"), command)
     crash = [one for one in crashes_of(points, long=True) if one.call == call][-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
-    seconds = in_turn(crashes_of(points, long=long), resumer, long=long)[:: 1 if long else 2]
+    seconds = in_turn(crashes_of(points, long=long), resumer, long=long)[:: 1 if long else 4]
     cells = [
-        Cell(make(number), command, (crash, second), resumer, f"recovery of {first}")
+        Cell(make, str(number), command, (crash, second), resumer, f"recovery of {first}")
         for number, second in enumerate(seconds)
     ]
     survive(nursery, cells, record_property)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 READS = (
     "provider GET ",
@@ -21,6 +22,7 @@ READS = (
     "store Get",
     "store Describe",
     "store LIST ",
+    "consumer GET ",
     "journal read",
     "file fsync ",
 )
@@ -87,6 +89,7 @@ class Tracer:
         self._hook_provider()
         self._hook_aws()
         self._hook_vault()
+        self._hook_kubernetes()
         self._hook_sqlite()
         self._hook_files()
 
@@ -123,6 +126,20 @@ class Tracer:
             return self.around(label, lambda: real(adapter, request, *args, **kwargs))
 
         HTTPAdapter.send = traced
+
+    def _hook_kubernetes(self) -> None:
+        # The others that stand on this library go past its pool manager, each to the pool of one host.
+        from urllib3 import PoolManager  # noqa: PLC0415
+
+        real = PoolManager.request
+
+        def traced(pool: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            _, _, path, query, _ = urlsplit(url)
+            judged = " to be judged" if "dryRun" in query else ""
+            label = f"consumer {method}{judged} {_shape(path)}"
+            return self.around(label, lambda: real(pool, method, url, *args, **kwargs))
+
+        PoolManager.request = traced  # type: ignore[method-assign]
 
     def _hook_sqlite(self) -> None:
         tracer = self

@@ -24,6 +24,10 @@ _LOOKS: Final = (
     "ours, and kept. The project's token is as old as before, and the old one answers: nothing happened, it is minted "
     "now. Else the new token is lost, and it mints again"
 )
+_TOLD: Final = (
+    "Whoever is not recorded as told is told again. The call has one id for each rotation and token, so a workload that "
+    "took it already is not restarted a second time."
+)
 DIED: Final = {
     states.PREFLIGHT: "Nothing was changed. It begins anew.",
     states.MINT_PUBLISH: f"{_LOOKS}; the outage is counted from the lost call.",
@@ -45,6 +49,9 @@ DIED: Final = {
         "be lost."
     ),
     states.REVOKE: "Looked at again; the notice stays until the token is dead.",
+    states.TELL: _TOLD,
+    states.TELL_BRIDGE: _TOLD,
+    states.AWAIT: "Looked at again; how each stood was recorded before it was told.",
     states.PROVE_DEAD: "Presented again, from the former versions that the stores keep.",
     states.CLOSE: "Closed again.",
 }

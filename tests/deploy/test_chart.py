@@ -15,6 +15,7 @@ import pytest
 from helm_python import HelmError, lint
 
 import rotator
+from rotator.model import Policy
 from rotator.policies.load import load_policies
 from rotator.settings import resolve
 from tests.acceptance.site import Site, eventually
@@ -43,6 +44,9 @@ SETS: dict[str, tuple[str, ...]] = {
     "vault-postgresql-monitoring": ("vault", "postgresql", "monitoring"),
     "eks-cron": ("eks", "cron"),
     "vault-postgresql-cron": ("vault", "postgresql", "cron"),
+    "eks-consumers": ("eks", "consumers"),
+    "eks-consumers-postgresql": ("eks", "consumers", "postgresql"),
+    "eks-consumers-postgresql-cron": ("eks", "consumers", "postgresql", "cron"),
 }
 CRON_AND_POSTGRESQL = {"replicaCount": 1}
 OLDEST = "1.29"
@@ -52,7 +56,7 @@ OPERATOR = "monitoring.coreos.com/v1"
 
 def values(name: str) -> Manifest:
     found = values_of(*SETS[name])
-    return {**found, **CRON_AND_POSTGRESQL} if name == "vault-postgresql-cron" else found
+    return {**found, **CRON_AND_POSTGRESQL} if name.endswith("postgresql-cron") else found
 
 
 @pytest.fixture(params=SETS)
@@ -87,7 +91,7 @@ def test_schema_check_finds_what_is_wrong() -> None:
 
 
 def test_pods_pass_the_restricted_profile(objects: list[Manifest]) -> None:
-    """Every workload, with a read-only root and without a token for the Kubernetes API beside it."""
+    """Every workload, with a read-only root and without a token that Kubernetes mounts by itself."""
     pods = [pod for one in objects if (pod := pod_of(one)) is not None]
     assert pods
     for pod in pods:
@@ -171,13 +175,17 @@ def test_pods_outlast_what_they_need_to_stop(objects: list[Manifest]) -> None:
 
 def test_policies_of_the_sets_are_valid(tmp_path: Path) -> None:
     """What the documented values mount is a folder of policies without a problem."""
-    for name in ("eks", "vault"):
+    for name in ("eks", "vault", "eks-consumers"):
         folder = tmp_path / name
         folder.mkdir()
-        data = of(rendered(values(name)), "ConfigMap")["data"]
-        for file, text in data.items():
-            (folder / file).write_text(text, encoding="utf-8")
-        assert len(load_policies([folder]).policies) == 1
+        assert len(policies_in(rendered(values(name)), folder)) == 1
+
+
+def policies_in(objects: list[Manifest], folder: Path) -> list[Policy]:
+    """What the ConfigMap mounts, loaded as rotator does."""
+    for file, text in of(objects, "ConfigMap", "rotator-policies")["data"].items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return list(load_policies([folder]).policies)
 
 
 def test_versions_are_those_of_the_program() -> None:
@@ -406,6 +414,18 @@ def test_rules_and_dashboard_are_the_files_that_are_tested(mode: str, file: str)
     assert text.strip() == (folder / "dashboard.json").read_text(encoding="utf-8").strip()
 
 
+def test_age_of_rehearsals_is_a_value() -> None:
+    """It changes the expression of that one alert; the default is what the tested file has."""
+    (groups,) = load_all((DEPLOY / "chart" / "monitoring" / "alerts.yaml").read_text(encoding="utf-8"))
+    made = rendered({"monitoring": {"prometheusRule": True, "rehearsalMaxAgeDays": 100}})
+    pairs = zip(
+        groups["groups"][0]["rules"], of(made, "PrometheusRule")["spec"]["groups"][0]["rules"], strict=True
+    )
+    ((before, after),) = [(one, other) for one, other in pairs if one != other]
+    assert before["alert"] == "RotatorRehearsalTooOld"
+    assert after == {**before, "expr": before["expr"].replace("35 * 86400", "100 * 86400")}
+
+
 def test_release_of_another_name_keeps_its_names_apart() -> None:
     """Two releases in one namespace share no object, and no name outgrows what a CronJob may have."""
     long = "a-name-that-is-as-long-as-names-may-be-in-helm-53-chr"
@@ -458,6 +478,43 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         "invalid propertyName 'hostPath'",
     ),
     "policy-of-no-yaml": ({"policies": {"billing.txt": "x"}}, "billing.txt"),
+    "policy-that-is-no-yaml": ({"policies": {"a.yaml": "policies: [b"}}, "policies: a.yaml is no YAML"),
+    "consumer-without-a-right": (
+        {**values_of("eks", "consumers"), "consumers": []},
+        "policies: billing.yaml tells ExternalSecret shop/mailer, which `consumers` does not name: add it there",
+    ),
+    "right-for-nobody": (
+        {**values_of("eks"), "consumers": values_of("consumers")["consumers"]},
+        "consumers: no policy tells ExternalSecret shop/mailer: take it out",
+    ),
+    "consumer-of-another-kind": (
+        {"consumers": [{"kind": "Secret", "namespace": "shop", "name": "mailer"}]},
+        "at '/consumers/0/kind': value must be one of 'Deployment', 'StatefulSet', 'DaemonSet', 'ExternalSecret'",
+    ),
+    "every-consumer": (
+        {"consumers": [{"kind": "Deployment", "namespace": "shop", "name": "*"}]},
+        "at '/consumers/0/name': '*' does not match",
+    ),
+    "consumer-without-a-namespace": (
+        {"consumers": [{"kind": "Deployment", "name": "mailer"}]},
+        "at '/consumers/0': missing property 'namespace'",
+    ),
+    "consumer-twice": (
+        {"consumers": [{"kind": "Deployment", "namespace": "shop", "name": "mailer"}] * 2},
+        "at '/consumers': items at 0 and 1 are equal",
+    ),
+    "no-port-of-the-api": (
+        {"networkPolicy": {"apiServer": {"ports": []}}},
+        "at '/networkPolicy/apiServer/ports': minItems",
+    ),
+    "host-instead-of-a-network": (
+        {"networkPolicy": {"apiServer": {"cidrs": ["10.100.0.1"]}}},
+        "at '/networkPolicy/apiServer/cidrs/0'",
+    ),
+    "no-days-between-rehearsals": (
+        {"monitoring": {"rehearsalMaxAgeDays": 0}},
+        "at '/monitoring/rehearsalMaxAgeDays': minimum",
+    ),
     "wrong-schedule": ({"cron": {"schedule": "hourly"}}, "at '/cron/schedule'"),
 }
 

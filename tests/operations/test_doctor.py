@@ -144,6 +144,7 @@ class Bench:
             provider=lambda: self.provider,  # type: ignore[arg-type,return-value]  # the calls that are made
             destination=lambda _: self.place,  # type: ignore[arg-type,return-value]
             verifier=lambda _: self.verifier,
+            consumer=_nobody,
             read_key=_nobody,
             open_journal=_nobody,
             check_key=_nobody,
@@ -207,6 +208,7 @@ def test_many_policies_wait_for_their_turn_and_not_for_one_another(bench: Bench)
         provider=lambda: bench.provider,  # type: ignore[arg-type,return-value]
         destination=Mixed,  # type: ignore[arg-type]
         verifier=lambda _: bench.verifier,
+        consumer=_nobody,
         read_key=_nobody,
         open_journal=_nobody,
         check_key=_nobody,

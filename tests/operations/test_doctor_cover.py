@@ -49,6 +49,7 @@ class Cover:
             provider=unasked,
             destination=wiring.destination,
             verifier=wiring.verifier,
+            consumer=unasked,
             read_key=unasked,
             open_journal=unasked,
             check_key=unasked,

@@ -27,6 +27,55 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-policies" (include "rotator.fullname" .)) .Values.existingPolicies -}}
 {{- end }}
 
+{{/* Of a list its maps, as YAML; whatever has another shape is for rotator to explain, with file and line. */}}
+{{- define "rotator.maps" -}}
+{{- $maps := list -}}
+{{- if kindIs "slice" . -}}
+{{- range . -}}
+{{- if kindIs "map" . -}}
+{{- $maps = append $maps . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $maps -}}
+{{- end }}
+
+{{/*
+Refuses rights for what no policy names, and consumers that policies name and nobody gave a right for. The Role is
+made from `consumers` and not from the policies: who may only write policies gets no right by that. Policies of an
+existing ConfigMap are not seen.
+*/}}
+{{- define "rotator.check-consumers" -}}
+{{- $granted := list -}}
+{{- range .Values.consumers -}}
+{{- $granted = append $granted (printf "%s %s/%s" .kind .namespace .name) -}}
+{{- end -}}
+{{- $named := list -}}
+{{- range $file, $text := .Values.policies -}}
+{{- $document := fromYaml $text -}}
+{{- if hasKey $document "Error" -}}
+{{- fail (printf "policies: %s is no YAML with policies in it: %s" $file $document.Error) -}}
+{{- end -}}
+{{- range $policy := include "rotator.maps" $document.policies | fromYamlArray -}}
+{{- range $consumer := include "rotator.maps" $policy.consumers | fromYamlArray -}}
+{{- if ne (toString $consumer.type) "webhook" -}}
+{{- $kind := ternary "ExternalSecret" (toString $consumer.kind) (eq (toString $consumer.type) "external-secret") -}}
+{{- $one := printf "%s %s/%s" $kind (toString $consumer.namespace) (toString $consumer.name) -}}
+{{- $named = append $named $one -}}
+{{- if not (has $one $granted) -}}
+{{- fail (printf "policies: %s tells %s, which `consumers` does not name: add it there, which lets rotator get and patch it" $file $one) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $granted -}}
+{{- if and $.Values.policies (not (has . $named)) -}}
+{{- fail (printf "consumers: no policy tells %s: take it out, or name it among the consumers of a policy" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* What no schema says in words. */}}
 {{- define "rotator.check" -}}
 {{- $sqlite := eq .Values.journal.type "sqlite" -}}
@@ -54,4 +103,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.vault.enabled (not .Values.vault.address) -}}
 {{- fail "vault.address is needed where vault.enabled is true" -}}
 {{- end -}}
+{{- include "rotator.check-consumers" . -}}
 {{- end }}

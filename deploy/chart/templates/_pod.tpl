@@ -23,7 +23,8 @@ spec:
   hostname: {{ . }}
   {{- end }}
   serviceAccountName: {{ include "rotator.serviceAccount" $root }}
-  # rotator never asks the Kubernetes API.
+  # Where there are consumers the pod has a token of its own below; one that Kubernetes mounts by itself is accepted
+  # for a year.
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ add $values.settings.graceSeconds 10 }}
@@ -149,6 +150,11 @@ spec:
           readOnly: true
         - name: tmp
           mountPath: /tmp
+        {{- if $values.consumers }}
+        - name: kubernetes-token
+          mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+          readOnly: true
+        {{- end }}
         {{- if $values.vault.enabled }}
         - name: vault-token
           mountPath: /run/secrets/vault
@@ -180,6 +186,27 @@ spec:
       emptyDir:
         medium: Memory
         sizeLimit: 64Mi
+    {{- if $values.consumers }}
+    - name: kubernetes-token
+      projected:
+        # 0440
+        defaultMode: 288
+        sources:
+          - serviceAccountToken:
+              path: token
+              expirationSeconds: 3600
+          - configMap:
+              name: kube-root-ca.crt
+              items:
+                - key: ca.crt
+                  path: ca.crt
+          - downwardAPI:
+              items:
+                - path: namespace
+                  fieldRef:
+                    apiVersion: v1
+                    fieldPath: metadata.namespace
+    {{- end }}
     {{- if $values.vault.enabled }}
     - name: vault-token
       projected:

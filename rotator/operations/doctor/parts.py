@@ -7,13 +7,14 @@ stop the rest.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rotator.audit.base import Audit
 from rotator.clock import Clock
+from rotator.consumers.base import Consumer
 from rotator.destinations.base import DestinationFactory
 from rotator.errors import RotatorError
 from rotator.journal.base import Journal
@@ -84,6 +85,8 @@ class Parts:
     provider: Callable[[], Provider]
     destination: DestinationFactory
     verifier: Callable[[VerifySpec], Verifier]
+    consumer: Callable[[Mapping[str, Any]], Consumer]
+    """Of one entry of `consumers`."""
     read_key: Callable[[], Secret]
     """Makes no key."""
     open_journal: Callable[[], Journal]

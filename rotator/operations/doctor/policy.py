@@ -1,4 +1,4 @@
-"""One policy: its project, its verifiers, the files it names, and what stands about it in the journal."""
+"""One policy: its project, verifiers and consumers, the files it names, and what stands about it in the journal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 from rotator.engine.recovery import open_of
 from rotator.errors import RateLimited, RotatorError, sentences
 from rotator.model import Policy, ProjectFacts, VerifySpec
+from rotator.operations.doctor.consumers import examine_consumers
 from rotator.operations.doctor.destinations import examine_destinations
 from rotator.operations.doctor.pair import examine_cover
 from rotator.operations.doctor.parts import Parts, Records
@@ -50,6 +51,7 @@ def _examine(policy: Policy, parts: Parts, records: Records, reached: Reached, f
     examine_cover(policy, parts, records, reached, found, token=token, unfinished=unfinished)
     for spec in policy.verify:
         _verify(spec, policy, parts, records, reached, trail, found, facts=facts, token=token)
+    examine_consumers(policy, parts, found)
     for name, path in named_files(policy):
         _readable(name, path, found)
 
@@ -182,8 +184,8 @@ def _judge(spec: VerifySpec, policy: Policy, attempt: Attempt, found: Findings) 
 
 
 def named_files(policy: Policy) -> Iterator[tuple[str, Path]]:
-    """The files that `consumers` and `notify` name, each with the key that names it."""
-    for part in (*policy.consumers, *policy.notify):
+    """The files that `notify` names, each with the key that names it. A consumer looks at its own."""
+    for part in policy.notify:
         yield from _files_of(part)
 
 

@@ -1,0 +1,85 @@
+"""Stages whose policy has consumers: an operator that copies the store, and pods that read the copy when they start."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from rotator.secret import Secret
+from rotator.simulator.server import Simulator
+from tests.consumers.api_server import ApiServer
+from tests.crash.stage import OverlapStage, Stage
+from tests.crash.stores import FileStore
+
+Place = tuple[Path, Simulator, Secret]
+
+
+class _WithPods(Stage):
+    """Mixed into a stage. Its cluster is there before its policy."""
+
+    cluster: ApiServer
+
+    def document(self, project: str) -> dict[str, Any]:
+        name = f"mailer-{uuid.uuid4().hex[:8]}"
+        self.secret = self.pods = self.first
+        self.operator = self.cluster.external_secret("shop", name)
+        self.operator.on_sync, self.operator.delay = self._copy, 0
+        self.workload = self.cluster.workload("Deployment", "shop", name, replicas=1)
+        self.workload.on_new_pods = self._start
+        self._look = self.workload.look
+        self.workload.look = self._roll  # type: ignore[method-assign]
+        return {
+            **super().document(project),
+            "consumers": [
+                {"type": "external-secret", "namespace": "shop", "name": name},
+                {"type": "kubernetes-restart", "kind": "Deployment", "namespace": "shop", "name": name},
+            ],
+        }
+
+    def _roll(self) -> None:
+        # Seen and done by one look: cells would be spent on waiting.
+        for _ in range(2):
+            self._look()
+
+    def _copy(self) -> None:
+        self.secret = self.store.read()
+
+    def _start(self) -> None:
+        self.pods = self.secret
+
+    def dead_reads(self) -> list[str]:
+        """Where two tokens live side by side, that of the pods lives until they have been restarted."""
+        dead = super().dead_reads()
+        if self.drains and not self.simulator.is_alive(self.pods):
+            dead.append("the pods have a dead token")
+        return dead
+
+    def rest(self) -> tuple[str, list[str]]:
+        ended, wrong = super().rest()
+        if self.pods != self.store.read():
+            wrong.append(f"{ended}, and the pods have another token than the store")
+        for what, calls in (("restarted", self.workload.told), ("synced", self.operator.syncs)):
+            if len(set(calls)) < len(calls):
+                wrong.append(f"{what} twice for one call: {calls}")
+        return ended, wrong
+
+
+class StageWithPods(_WithPods, Stage):
+    """`in-place`."""
+
+
+class OverlapStageWithPods(_WithPods, OverlapStage):
+    """Old and new token side by side."""
+
+
+def in_cluster(cluster: ApiServer, place: Place, form: str) -> Stage:
+    """A stage of the form whose consumers are in this cluster."""
+    folder, simulator, team_token = place
+    folder.mkdir()
+    environment = {"KUBECONFIG": str(cluster.kubeconfig(folder / "kubeconfig"))}
+    kind = type("", (StageWithPods if form == "in-place" else OverlapStageWithPods,), {"cluster": cluster})
+    options = {} if form == "in-place" else {"form": form}
+    made = kind(folder, simulator, team_token, FileStore(folder), environment, **options)
+    assert isinstance(made, Stage)
+    return made

@@ -9,7 +9,7 @@ import pytest
 
 from rotator.engine.states import steps_of
 from rotator.errors import InvalidInput
-from rotator.journal.base import Hold
+from rotator.journal.base import Hold, SpoolState
 from rotator.model import State, Trigger
 from rotator.operations.rehearsals import mints_of
 from rotator.operations.rehearse import HANDOVER, Work
@@ -305,3 +305,25 @@ def test_a_rehearsal_that_was_taken_out_of_the_file_is_an_orphan(make_bench: Cal
         ("billing", "ok"),
         ("billing/rehearsal", "needs-attention"),
     ]
+
+
+def test_nobody_is_told_of_a_rehearsal(make_bench: Callable[..., Bench]) -> None:
+    """A consumer that would be restarted is left alone, and a notifier hears nothing, even of a failure."""
+    bench = rehearsable("in-place", make_bench)
+    # Nobody listens there: whoever called would fail, and say so.
+    bench.document["consumers"] = [{"type": "webhook", "url": "http://127.0.0.1:9/reload"}]
+    every = ["completed", "failed", "needs-attention", "emergency"]
+    bench.document["notify"] = [{"type": "webhook", "url": "http://127.0.0.1:9/siem", "on": every}]
+    bench.policy = bench.load_policy()
+
+    def spooled() -> set[str]:
+        bench.wiring.notifications.tell((bench.policy,), bench.stop, seconds=1)
+        return {one.notice for one in bench.wiring.journal.spool.entries(*SpoolState)}
+
+    before = spooled()  # of its own rotation
+    assert rehearse(bench)[0].exit_code == 0
+    assert [one.consumers for one in of_rehearsal(bench)] == [(), ()]
+    assert not [s for one in of_rehearsal(bench) for s in one.steps if "consumers" in s.name]
+    (bench.folder / "rehearsal.json").write_text("no json", encoding="utf-8")
+    assert rehearse(bench)[0].exit_code == 1
+    assert spooled() == before

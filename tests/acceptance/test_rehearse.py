@@ -20,6 +20,12 @@ PLACE = "rehearsal.json"
 ADDRESS = re.compile(r"http://127\.0\.0\.1:[0-9]+")
 
 
+@pytest.fixture(autouse=True)
+def patient(site: Site) -> None:
+    """An answer that is late on a busy machine would be another way to go."""
+    site.environment["ROTATOR_CALL_TIMEOUT"] = "2s"
+
+
 def rehearsable(site: Site, **more: Any) -> Entry:
     """A policy that was rotated, with a rehearsal that was not rehearsed."""
     billing = site.add()
@@ -195,6 +201,31 @@ def test_what_a_rehearsal_left_open_can_be_named(site: Site) -> None:
     assert site.run("hold", "billing/rehearsal").code == 0
     assert site.run("rehearse", "billing").code in (4, 5)
     assert site.run("release", "billing/rehearsal").code == 0
+
+
+def test_a_second_project_is_made_like_the_first(site: Site) -> None:
+    """`doctor --prepare-standby` takes the rehearsal's pair by its name, and then its own strategy is rehearsed."""
+    (first, _), (second, _), (standby, _) = (
+        site.simulator.add_project(name, team=site.team_token) for name in ("r-1", "r-2", "standby")
+    )
+    billing = site.add(strategy="create-before-revoke", standby={"project": standby})
+    place = {"type": "file", "path": str(site.folder / PLACE), "key": "token"}
+    billing.document["rehearsal"] = {
+        "project": first,
+        "destinations": [place],
+        "standby": {"project": second},
+    }
+    billing.document["rehearsal"]["drain"] = {"min": "1s", "quiet": "1s", "max": "1h"}
+    site.write_policies()
+    site.simulator.add_domain(f"{billing.project}.example.com", team=site.team_token, projects=[first])
+    assert site.run("rehearse", "billing").code == 1
+    prepared = site.run("doctor", "--prepare-standby", "billing/rehearsal", "--yes")
+    assert prepared.code == 0, prepared.errors
+    ended = site.run("rehearse", "billing", "-o", "json")
+    assert ended.code == 0, ended.errors
+    assert [one["strategy"] for one in ended.rotations] == ["create-before-revoke"] * 2
+    assert ended.rotations[-1]["old_token_dead"] is True
+    assert billing.stored == billing.first
 
 
 # --- what doctor says --------------------------------------------------------------------------------

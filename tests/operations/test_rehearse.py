@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from rotator.engine.resting import claim_of, token_known_dead
 from rotator.engine.states import steps_of
 from rotator.errors import InvalidInput
 from rotator.journal.base import Hold, SpoolState
-from rotator.model import State, Trigger
+from rotator.model import REHEARSAL_RANK, State, Trigger
 from rotator.operations.rehearsals import mints_of
 from rotator.operations.rehearse import HANDOVER, Work
 from rotator.operations.status import statuses
@@ -327,3 +328,16 @@ def test_nobody_is_told_of_a_rehearsal(make_bench: Callable[..., Bench]) -> None
     (bench.folder / "rehearsal.json").write_text("no json", encoding="utf-8")
     assert rehearse(bench)[0].exit_code == 1
     assert spooled() == before
+
+
+def test_no_mint_of_a_rehearsal_is_urgent(make_bench: Callable[..., Bench]) -> None:
+    """Not even in its emergency path, nor where what it has stored is dead: nobody reads that."""
+    bench = rehearsable("in-place", make_bench)
+    assert rehearse(bench)[0].exit_code == 0
+    scheduled, emergency = of_rehearsal(bench)
+    dead = replace(emergency, minted=False)
+    assert dead.urgent
+    assert token_known_dead(dead)
+    ranks = {claim_of(one).rank for one in (scheduled, emergency, dead)}
+    assert ranks == {REHEARSAL_RANK}
+    assert claim_of(replace(dead, trigger=Trigger.SCHEDULE)).rank == 0

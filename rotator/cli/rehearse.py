@@ -77,7 +77,7 @@ def _say_what_comes(wiring: Wiring, chosen: Sequence[Policy]) -> None:
     times = MintTimes(wiring.journal, usable, now)
     last = [times.next(now) for _ in range(total)][-1]
     say(
-        f"At {words.count(usable, 'call')} of them in any 60 s the last can be sent "
+        f"{words.count(usable, 'such call')} can be sent in any 60 s, the last of these "
         + (f"at {last:%H:%M:%S} UTC" if (last - now).total_seconds() >= 1 else "at once")
         + "; every rotation in production goes first."
     )
@@ -105,6 +105,7 @@ def _carry_out(session: Session, wiring: Wiring, chosen: Sequence[Policy], reaso
             reason,
             session.stop,
             lambda one: watcher(Progress(one.policy, one.id, one.step, one.message or one.state.value)),
+            lambda name, text: watcher(Progress(name, "", "", text)),
         )
     _show(session, outcome, told, report)
     notices.tell(session, wiring)

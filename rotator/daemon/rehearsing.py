@@ -83,6 +83,7 @@ class Rehearsing:
             return self._agenda.pause(rehearsal.name)
         self._agenda.went_well(rehearsal.name)
         now = self._ports.clock.now()
-        due_at = decision(journal, rehearsal, past_of(journal, rehearsal), self._next_cron, now).due_at
+        past, held = past_of(journal, rehearsal), rehearsal.name in journal.holds()
+        due_at = decision(rehearsal, past, self._next_cron, now, held=held).due_at
         left = (due_at - now).total_seconds() if due_at is not None else USUAL
         return min(USUAL, max(left, SOONEST, seconds_until_ready(self._ports, rehearsal)))

@@ -124,12 +124,11 @@ def open_rotations(journal: Journal, rehearsal: Policy) -> list[Rotation]:
     ]
 
 
-def decision(journal: Journal, rehearsal: Policy, past: Past, next_cron: NextCron, now: datetime) -> Decision:
+def decision(rehearsal: Policy, past: Past, next_cron: NextCron, now: datetime, *, held: bool) -> Decision:
     """Whether its schedule begins one now. One that failed does not count: its date stays. Where none has succeeded
-    yet, the first is due at once, inside the window. Raises JournalUnavailable."""
+    yet, the first is due at once, inside the window."""
     if rehearsal.schedule is None:
         return Decision(due=False, due_at=None, reason=NO_SCHEDULE)
-    held = rehearsal.name in journal.holds()
     unfinished = past.latest is not None and not past.latest.ended
     if past.success is not None:
         facts = Facts(past.success.ended_at, next_cron, held=held, unfinished=unfinished)
@@ -145,15 +144,17 @@ def status_of(
     policy: Policy,
     next_cron: NextCron,
     now: datetime,
+    *,
     attention: tuple[Attention, ...],
+    held: bool,
 ) -> RehearsalStatus | None:
-    """How a policy's rehearsals stand; None where it has none. `attention` is the rehearsal's own. Raises
+    """How a policy's rehearsals stand; None where it has none. `attention` and `held` are the rehearsal's own. Raises
     JournalUnavailable."""
     if policy.rehearsal is None:
         return None
     rehearsal = rehearsal_of(policy)
     past = past_of(journal, rehearsal)
-    decided = decision(journal, rehearsal, past, next_cron, now)
+    decided = decision(rehearsal, past, next_cron, now, held=held)
     success = past.success
     return RehearsalStatus(
         last_success_at=success.ended_at if success else None,

@@ -18,24 +18,28 @@ from rotator.audit.base import AuditEvent
 from rotator.clock import Instant, rfc3339
 from rotator.engine.ports import Ports
 from rotator.engine.recovery import open_of
+from rotator.engine.resting import waiting_until
 from rotator.engine.runner import Runner
 from rotator.errors import Interrupted, RotatorError, exit_code_of
 from rotator.interrupt import Stop
-from rotator.model import Emergency, Policy, Rotation, Trigger
+from rotator.model import REHEARSAL_RANK, Claim, Emergency, Policy, Rotation, Trigger
 from rotator.operations import draining
 from rotator.operations.emergency import Report, Target, order_for, report
 from rotator.operations.outcome import Gathered, Outcome
 from rotator.operations.rehearsals import Past, Rehearsed, decision, open_rotations, past_of
 from rotator.operations.several import attempted, side_by_side
 from rotator.policies.schedule import NextCron
-from rotator.rehearsal import rehearsal_of
+from rotator.rehearsal import rehearsal_name, rehearsal_of
 
 log = logging.getLogger(__name__)
 
 DRAIN: Final = 300.0
 """Seconds that the emergency path drains at most, as `rotate --emergency` does unless told."""
-HANDOVER: Final = 20.0
-"""Seconds within which whoever completed the first path begins the second; after that anybody may."""
+HANDOVER: Final = 120.0
+"""Seconds within which whoever completed the first path begins the second, once the rate limit has room; after that
+anybody may."""
+ASK_AGAIN: Final = 5.0
+"""Seconds between two questions whether it has, so that the claim is kept."""
 NOT_PROVED: Final = 1
 """Exit code where both paths completed and the death of the leaked token is not proved."""
 
@@ -71,6 +75,9 @@ class Work:
     ports: Ports
     policy: Policy
     reason: str
+    stop: Stop
+    say: Callable[[str], None] = lambda _: None
+    """Tells whoever watches."""
     rehearsal: Policy = field(init=False)
     ended: Rehearsed | None = None
     """The rehearsal that came to its end by this work."""
@@ -102,7 +109,12 @@ class Work:
         return self._rotate(wanted, None)
 
     def leak(self) -> list[Rotation]:
-        """Takes what the first path has stored for leaked. Raises as `begin`."""
+        """Takes what the first path has stored for leaked. Raises as `begin`, Interrupted.
+
+        Not before the rate limit has room: a real emergency would wait for no rehearsal, and what is measured should
+        be the emergency.
+        """
+        self._await_room()
 
         def wanted() -> bool:
             # An open rotation of the project, be it another policy's, would be made to hurry instead.
@@ -111,6 +123,16 @@ class Work:
 
         reported = Instant.read(self.ports.clock)
         return self._rotate(wanted, Emergency(reported, order_for(self.rehearsal, None), DRAIN))
+
+    def _await_room(self) -> None:
+        ports, claim = self.ports, Claim(REHEARSAL_RANK, self.rehearsal.name)
+        told = False
+        while (seconds := ports.limiter.peek("rotate", claim)) > 0:
+            if not told:
+                self.say(f"before the emergency: {waiting_until(ports.clock, seconds)}")
+                told = True
+            ports.clock.wait(min(seconds, ASK_AGAIN), self.stop.requested)
+            self.stop.check()
 
     def resume(self, rotation: Rotation) -> list[Rotation]:
         """Takes up one that is open. Raises as `Runner.resume`."""
@@ -156,13 +178,17 @@ def rehearse(
     reason: str,
     stop: Stop,
     looked: Callable[[Rotation], None],
+    said: Callable[[str, str], None] = lambda _name, _text: None,
 ) -> tuple[Outcome, list[Told], Report | None]:
     """Rehearses the policies side by side, each through both paths and their drains. The report is the emergency
-    paths', as an emergency gives it. `looked` is told of each look at a drain. Raises InvalidInput where one has
-    nothing to be rehearsed on; JournalUnavailable."""
-    works = [Work(runner, ports, policy, reason) for policy in policies]
+    paths', as an emergency gives it. `looked` is told of each look at a drain, `said` what a rehearsal waits for.
+    Raises InvalidInput where one has nothing to be rehearsed on; JournalUnavailable."""
+    works = [
+        Work(runner, ports, policy, reason, stop, partial(said, rehearsal_name(policy.name)))
+        for policy in policies
+    ]
     gathered = Gathered()
-    jobs = {work.policy.name: partial(_both_paths, work, stop, looked) for work in works}
+    jobs = {work.policy.name: partial(_both_paths, work, looked) for work in works}
     for name, result in side_by_side(jobs):
         if isinstance(result, RotatorError):
             gathered.fail(name, result)
@@ -182,9 +208,8 @@ def rehearse(
     return outcome, told, _report(works, outcome)
 
 
-def _both_paths(
-    work: Work, stop: Stop, looked: Callable[[Rotation], None]
-) -> tuple[list[Rotation], Interrupted | None]:
+def _both_paths(work: Work, looked: Callable[[Rotation], None]) -> tuple[list[Rotation], Interrupted | None]:
+    stop = work.stop
     done: dict[str, Rotation] = {}
 
     def waited(rotations: Sequence[Rotation]) -> Interrupted | None:
@@ -248,7 +273,7 @@ def advance(
     `may_begin` is asked with the rehearsal before one that is due begins. Raises JournalUnavailable, Interrupted.
     """
     gathered = Gathered()
-    work = Work(runner, ports, policy, "")
+    work = Work(runner, ports, policy, "", stop, partial(log.info, "%s: %s", rehearsal_name(policy.name)))
     taken_up = False
     for rotation in open_rotations(ports.journal, work.rehearsal):
         gathered.take(work.rehearsal.name, attempted(partial(work.resume, rotation)))
@@ -256,7 +281,8 @@ def advance(
     stop.check()
     latest = work.past().latest
     if latest is None or latest.ended:
-        now = decision(ports.journal, work.rehearsal, work.past(), next_cron, ports.clock.now())
+        held = work.rehearsal.name in ports.journal.holds()
+        now = decision(work.rehearsal, work.past(), next_cron, ports.clock.now(), held=held)
         if now.due and not taken_up and may_begin(work.rehearsal):
             work.reason = now.reason
             gathered.take(work.rehearsal.name, attempted(partial(work.begin, anew=True)))

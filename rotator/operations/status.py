@@ -21,7 +21,7 @@ from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
 from rotator.rehearsal import rehearsal_name
-from rotator.views import PolicyStatus
+from rotator.views import PolicyStatus, RehearsalStatus
 
 
 def refresh(
@@ -88,8 +88,15 @@ def statuses(
             next_cron,
             tuple(attention.get(policy.name, ())),
             open_rotations.get(policy.name),
-            tuple(attention.get(rehearsal_name(policy.name), ())),
             held=policy.name in held,
+            rehearsal=rehearsals.status_of(
+                journal,
+                policy,
+                next_cron,
+                clock.now(),
+                attention=tuple(attention.get(rehearsal_name(policy.name), ())),
+                held=rehearsal_name(policy.name) in held,
+            ),
         )
         for policy in policies
     ]
@@ -123,9 +130,9 @@ def _status(
     next_cron: NextCron,
     attention: tuple[Attention, ...],
     unfinished: Rotation | None,
-    of_rehearsal: tuple[Attention, ...],
     *,
     held: bool,
+    rehearsal: RehearsalStatus | None,
 ) -> PolicyStatus:
     active = remembered_side(journal, policy)
     remembered = journal.project_facts(active)
@@ -158,7 +165,7 @@ def _status(
         attention=attention,
         owner=policy.owner,
         way=_way(unfinished),
-        rehearsal=rehearsals.status_of(journal, policy, next_cron, now, of_rehearsal),
+        rehearsal=rehearsal,
     )
 
 

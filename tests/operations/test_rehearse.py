@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from rotator.engine.states import steps_of
 from rotator.errors import InvalidInput
 from rotator.journal.base import Hold, SpoolState
 from rotator.model import REHEARSAL_RANK, State, Trigger
+from rotator.operations import rehearse as operation
 from rotator.operations.rehearsals import mints_of
 from rotator.operations.rehearse import HANDOVER, Work
 from rotator.operations.status import statuses
@@ -224,7 +226,7 @@ def test_a_policy_that_is_held_is_rehearsed_and_a_held_rehearsal_is_not(
 def test_two_commands_side_by_side_rehearse_once(make_bench: Callable[..., Bench]) -> None:
     """Whoever gets the lease later finds that it was done, and begins nothing."""
     bench = rehearsable("in-place", make_bench)
-    slower = Work(bench.runner, bench.wiring.ports, bench.policy, "slower")
+    slower = Work(bench.runner, bench.wiring.ports, bench.policy, "slower", bench.stop)
     assert rehearse(bench)[0].exit_code == 0
     assert slower.begin(anew=True) == []
     assert slower.leak() == []
@@ -263,6 +265,53 @@ def test_policies_that_share_a_project_end_one_another_s_rehearsals(
     outcome, (told,), _ = rehearse(bench, other)
     assert (outcome.exit_code, told.view()["outcome"]) == (0, "completed")
     assert rehearse(bench)[0].exit_code == 0
+    assert past(bench).success is not None
+
+
+def test_the_emergency_is_measured_and_not_its_wait_for_the_rate_limit(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """A rehearsal waits for everybody, an emergency for nobody: the token is taken for leaked when there is room."""
+    bench = rehearsable("in-place", make_bench, rotate_limit=2)
+    began = bench.clock.boot()
+    said: list[tuple[str, str]] = []
+    outcome, _, report = operation.rehearse(
+        bench.runner,
+        bench.wiring.ports,
+        (bench.policy,),
+        "a drill",
+        bench.stop,
+        lambda _: None,
+        lambda name, text: said.append((name, text)),
+    )
+    assert outcome.exit_code == 0
+    assert bench.clock.boot() - began >= 55
+    assert report is not None
+    assert report.longest_exposure is not None
+    assert report.longest_exposure.max < 5
+    ((name, text),) = said
+    assert name == "billing/rehearsal"
+    assert text.startswith("before the emergency: waiting")
+
+
+def test_a_signal_while_it_waits_for_room_leaves_it_half(make_bench: Callable[..., Bench]) -> None:
+    """What was done is told, and the second path is for whoever comes next."""
+    bench = rehearsable("in-place", make_bench, rotate_limit=2)
+    outcome, (told,), report = operation.rehearse(
+        bench.runner,
+        bench.wiring.ports,
+        (bench.policy,),
+        "a drill",
+        bench.stop,
+        lambda _: None,
+        lambda _name, _text: bench.stop.request(signal.SIGTERM),
+    )
+    assert outcome.exit_code in (3, 143)
+    assert [one.state for one in outcome.rotations] == [State.COMPLETED]
+    assert (told.view()["outcome"], report) == ("running", None)
+    bench.new_process()
+    bench.clock.advance(HANDOVER)
+    assert run(bench).exit_code == 0
     assert past(bench).success is not None
 
 

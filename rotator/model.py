@@ -178,6 +178,22 @@ class Drain:
     on_max: str = "hold"
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a policy is rehearsed on: projects and destinations that nobody depends on."""
+
+    project: str
+    destinations: tuple[DestinationSpec, ...]
+    """At least one; the first is the authoritative one."""
+    verify: tuple[VerifySpec, ...] = ()
+    """Empty: as the policy verifies."""
+    schedule: Schedule | None = None
+    """Counts from the last rehearsal that succeeded."""
+    standby_project: str | None = None
+    standby_token: DestinationSpec | None = None
+    drain: Drain = Drain(timedelta(seconds=10), timedelta(seconds=5), timedelta(minutes=10))
+
+
 def as_written(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """A policy's snapshot without where it stood: what a person wrote, so that two can be compared."""
     return {key: value for key, value in snapshot.items() if key not in ("file", "line")}
@@ -202,12 +218,14 @@ class Policy:
     labels: Mapping[str, str] = field(default_factory=dict)
     consumers: tuple[Mapping[str, Any], ...] = ()
     notify: tuple[Mapping[str, Any], ...] = ()
-    rehearsal: Mapping[str, Any] | None = None
+    rehearsal: Rehearsal | None = None
     file: str = ""
     line: int = 0
     snapshot: Mapping[str, Any] = field(default_factory=dict)
     """The policy as plain JSON with absolute paths: what the journal keeps, so that a rotation
     finishes by the policy it began with (`policies.load.from_snapshot`)."""
+    rehearses: str = ""
+    """The policy whose rehearsal this is (`rotator.rehearsal`); empty for one that a person wrote."""
 
     @property
     def authoritative(self) -> DestinationSpec:
@@ -223,6 +241,8 @@ class Policy:
     @property
     def renewal(self) -> str:
         """The command with which a person replaces its token."""
+        if self.rehearses:
+            return f"rotator rehearse {self.rehearses}"
         return f"rotator {'stage' if self.form is Form.ASSISTED else 'rotate'} {self.name}"
 
     @property
@@ -250,12 +270,16 @@ class Decision:
     """Due for longer than a window or a tick explains: past `max_age`, or a whole day late."""
 
 
+REHEARSAL_RANK: Final = 3
+"""Of a claim that gives way to every other, and leaves one slot free for what may still come."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """Whose turn it is when the shared rate limit is short: a lower `rank` goes first."""
 
     rank: int
-    """0: readers hold a dead token. 1: an emergency. 2: all others."""
+    """0: readers hold a dead token. 1: an emergency. 2: all others. 3: a rehearsal (`REHEARSAL_RANK`)."""
     by: str
     """Names the rotation that waits."""
 

@@ -18,6 +18,7 @@ from rotator.model import (
     Rotation,
     Synced,
 )
+from rotator.rehearsal import policy_of
 
 STATES: Final = ("needs-attention", "unknown", "overdue", "running", "draining", "due", "held", "ok")
 """Of a policy, the urgent ones first."""
@@ -34,6 +35,26 @@ class Untold:
     """Notices that were tried for days."""
     error: str
     """Why the last try failed."""
+
+
+@dataclass(frozen=True)
+class RehearsalStatus:
+    """Where the rehearsals of one policy stand."""
+
+    last_success_at: datetime | None
+    """When the last that succeeded had ended."""
+    age_seconds: float | None
+    """Since then."""
+    seconds: float | None
+    """How long it took."""
+    last_outcome: str | None
+    """Of the latest, as the state of a rotation; None where there was none."""
+    next_due_at: datetime | None
+    overdue: bool
+    reason: str
+    """Why one is due or not, in one sentence."""
+    attention: tuple[Attention, ...] = ()
+    """What a person must look at; nothing of it concerns the policy's own token."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,8 @@ class PolicyStatus:
     """Names of the steps that the unfinished rotation goes through, in order."""
     untold: tuple[Untold, ...] = ()
     """Notifiers that are away; they delay nothing."""
+    rehearsal: RehearsalStatus | None = None
+    """None where the policy has nothing to be rehearsed on."""
 
 
 def rotations_view(rotations: Iterable[Rotation]) -> dict[str, Any]:
@@ -74,7 +97,7 @@ def rotation_view(rotation: Rotation) -> dict[str, Any]:
     """One rotation."""
     return {
         "id": rotation.id,
-        "policy": rotation.policy,
+        "policy": policy_of(rotation.policy),
         "project": rotation.project,
         "strategy": rotation.strategy.value,
         "trigger": rotation.trigger.value,
@@ -133,6 +156,7 @@ def status_view(statuses: Iterable[PolicyStatus]) -> dict[str, Any]:
                 "attention": [attention_view(a) for a in s.attention],
                 "owner": s.owner,
                 "untold": [asdict(one) for one in s.untold],
+                "rehearsal": _rehearsal(s.rehearsal),
             }
             for s in statuses
         ]
@@ -161,6 +185,21 @@ def attention_view(attention: Attention) -> dict[str, Any]:
         "since": rfc3339(attention.since),
         "message": attention.message,
         "next": attention.next,
+    }
+
+
+def _rehearsal(one: RehearsalStatus | None) -> dict[str, Any] | None:
+    if one is None:
+        return None
+    return {
+        "last_success_at": _time(one.last_success_at),
+        "age_seconds": one.age_seconds,
+        "seconds": one.seconds,
+        "last_outcome": one.last_outcome,
+        "next_due_at": _time(one.next_due_at),
+        "overdue": one.overdue,
+        "reason": one.reason,
+        "attention": [attention_view(a) for a in one.attention],
     }
 
 

@@ -48,6 +48,14 @@ def bounds(measured: Bounds | None) -> str:
     return f"{low} s" if low == high else f"{low}-{high} s"
 
 
+def rehearsed(age: float | None, outcome: str | None) -> str:
+    """`5d 2h ago`, `never`, `5d 2h ago, then refused`: the last rehearsal that succeeded, and what came after it."""
+    last = f"{length(age)} ago" if age is not None else "never"
+    if outcome in (None, "completed"):
+        return last
+    return f"{last}, then {outcome}" if age is not None else f"{last}: {outcome}"
+
+
 def seconds(value: float) -> str:
     """Three digits or so: `0.213`, `1.85`, `12.4`, `340`."""
     if value < 1:

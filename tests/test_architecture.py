@@ -48,9 +48,10 @@ MAY_IMPORT = {
     "interrupt": ("errors",),
     "urls": (),
     "model": ("clock",),
-    "views": ("clock", "model"),
+    "views": ("clock", "model", "rehearsal"),
     "words": ("model",),
-    "policies": BASES,
+    "rehearsal": ("errors", "model"),
+    "policies": (*BASES, "rehearsal"),
     "planner": (*BASES, "policies.schedule"),
     "engine": (
         *BASES,
@@ -69,7 +70,7 @@ MAY_IMPORT = {
     "journal": (*BASES, "audit.base"),
     "audit": BASES,
     "simulator": BASES,
-    "http": (*BASES, "", "settings_values", "views", "words"),  # "" is the version
+    "http": (*BASES, "", "rehearsal", "settings_values", "views", "words"),  # "" is the version
     "http_client": (*BASES, "http_watch"),
     "http_watch": (*BASES, "http_client"),
     "settings": (*BASES, "credentials", "settings_sources", "settings_values"),
@@ -83,6 +84,7 @@ MAY_IMPORT = {
     "logs": BASES,
     "daemon": (
         *BASES,
+        "rehearsal",
         "views",
         "operations",
         "policies",
@@ -92,6 +94,8 @@ MAY_IMPORT = {
     "operations": (
         *BASES,
         "canary",
+        "rehearsal",
+        "words",
         "views",
         "planner",
         "policies.schedule",

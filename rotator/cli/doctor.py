@@ -146,7 +146,7 @@ def _rows(checks: Sequence[Check]) -> list[tuple[str, str, str, str]]:
     rows = []
     above = ""
     for check in checks:
-        place = check.subject if check.name.startswith("destination") else ""
+        place = check.subject if check.name.removeprefix("rehearsal.").startswith("destination") else ""
         if place and place != above:
             rows.append(("", place, "", ""))
         above = place or above

@@ -10,6 +10,7 @@ from rotator.cli import pick
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput, InvalidPolicies
+from rotator.rehearsal import policy_of
 
 if TYPE_CHECKING:
     from rotator.journal.base import Journal
@@ -24,15 +25,19 @@ def history(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="show so many, the newest")] = 100,
 ) -> int:
-    """Show rotations, newest first, or one with its steps."""
+    """Show rotations, newest first, or one with its steps.
+
+    Rehearsals of a policy are among its rotations, with the trigger `rehearsal`.
+    """
     wiring = session.wiring()
     journal = wiring.journal_to_read
     from rotator.cli import tables  # noqa: PLC0415
+    from rotator.operations.rehearsals import with_rehearsals_of  # noqa: PLC0415
     from rotator.views import rotations_view  # noqa: PLC0415
 
     if rotation is not None:
         found = journal.rotation(rotation)
-        if found is None or policy not in (None, found.policy):
+        if found is None or policy not in (None, found.policy, policy_of(found.policy)):
             raise InvalidInput(
                 f"There is no rotation {rotation}" + (f" of {policy}" if policy else ""),
                 then="Nothing was shown",
@@ -40,7 +45,7 @@ def history(
             )
         session.emit(rotations_view([found]), lambda: tables.rotation(found, steps=True))
         return 0
-    several = journal.rotations(policy, limit=limit)
+    several = with_rehearsals_of(journal, policy, limit) if policy else journal.rotations(limit=limit)
     if policy is not None and not several:
         _must_exist(wiring, journal, policy)
     session.emit(rotations_view(several), lambda: tables.history(several) if several else "")

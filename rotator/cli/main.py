@@ -20,6 +20,7 @@ from rotator.cli import (
     hold,
     plan,
     reconcile,
+    rehearse,
     retire,
     rollback,
     rotate,
@@ -82,6 +83,7 @@ def application() -> typer.Typer:
     verb(app, "plan")(plan.plan)
     verb(app, "run")(run_verb.run)
     verb(app, "rotate")(rotate.rotate)
+    verb(app, "rehearse")(rehearse.rehearse)
     verb(app, "stage")(stage.stage)
     verb(app, "serve")(serve.serve)
     verb(app, "status")(status.status)

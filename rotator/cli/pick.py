@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rotator.errors import InvalidInput
 from rotator.policies.nearest import did_you_mean
+from rotator.rehearsal import SUFFIX, policy_of, rehearsal_of
 
 if TYPE_CHECKING:
     from rotator.model import Policy
@@ -24,7 +25,9 @@ def named(policies: Sequence[Policy], names: Iterable[str]) -> list[Policy]:
 
 
 def one(policies: Sequence[Policy], name: str) -> Policy:
-    """The policy of this name. Raises InvalidInput."""
+    """The policy of this name; of `POLICY/rehearsal` what it is rehearsed by. Raises InvalidInput."""
+    if name.endswith(SUFFIX):
+        return rehearsal_of(named(policies, [policy_of(name)])[0])
     return named(policies, [name])[0]
 
 
@@ -86,8 +89,14 @@ def chosen(
     )
 
 
-def unknown(name: str, known: Iterable[str]) -> InvalidInput:
+def unknown(name: str, known: Collection[str]) -> InvalidInput:
     """The error for a name that no policy has."""
+    if name.endswith(SUFFIX) and policy_of(name) in known:
+        return InvalidInput(
+            f"{name} is a rehearsal, which this command does not take",
+            then="Nothing was done",
+            remedy=f"`rotator rehearse {policy_of(name)}` takes up what is open and rehearses anew",
+        )
     names = sorted(known)
     return InvalidInput(
         f"There is no policy {name}{did_you_mean(name, names)}",

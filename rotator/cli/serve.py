@@ -77,6 +77,7 @@ def serve(session: Session) -> int:
         rotate_limit=settings.rotate_limit,
         ended=metrics.rotation_ended,
         loaded=metrics.policies_loaded,
+        rehearsed=metrics.rehearsed,
     )
     board = DaemonBoard(daemon, wiring.runner, wiring.journal, wiring.clock, next_after)
     app = make_app(board, metrics, token, open_to_network=not settings.listen.loopback, clock=wiring.clock)

@@ -11,6 +11,7 @@ from rotator.cli.output import say, say_errors
 from rotator.cli.room import waits_for_room
 from rotator.cli.session import Session
 from rotator.errors import combine_exit_codes, exit_code_of
+from rotator.rehearsal import policy_of
 
 
 def status(
@@ -30,7 +31,8 @@ def status(
     from rotator.policies.cron import next_after  # noqa: PLC0415
     from rotator.views import status_view  # noqa: PLC0415
 
-    chosen = pick.all_or_named(wiring.policies, policies or [])
+    # Of a rehearsal its policy's entry tells.
+    chosen = pick.all_or_named(wiring.policies, [policy_of(name) for name in policies or []])
     unknown = operation.refresh(wiring.ports, chosen, waits_for_room(wiring.clock)) if refresh else []
     say_errors(unknown)
     journal = wiring.journal if refresh else wiring.journal_to_read
@@ -38,5 +40,7 @@ def status(
     session.emit(status_view(found), lambda: tables.status(found, wiring.clock.now()) if found else "")
     if not found:
         say("There are no policies.")
-    attention = [4] if any(one.attention for one in found) else []
+    attention = (
+        [4] if any(one.attention or (one.rehearsal and one.rehearsal.attention) for one in found) else []
+    )
     return combine_exit_codes(attention or [exit_code_of(error) for _, error in unknown])

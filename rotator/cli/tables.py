@@ -8,6 +8,8 @@ from datetime import datetime
 
 from rotator import words
 from rotator.cli.render import Column, card, table
+from rotator.cli.tables_of_rehearsal import brief
+from rotator.cli.tables_of_rehearsal import matters as rehearsal_matters
 from rotator.model import ConsumerRecord, DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
 from rotator.views import STATES, PolicyStatus, Untold
@@ -69,12 +71,14 @@ def rotation(one: Rotation, *, steps: bool = False) -> str:
 def status(found: Sequence[PolicyStatus], now: datetime) -> str:
     """One line per policy, then what needs attention and the command to type for each; of many, how they stand
     taken together, last, where a terminal still shows it."""
+    rehearsed = any(one.rehearsal is not None for one in found)
     columns = (
         Column("policy", whole=True),
         Column("state", whole=True),
         Column("age", whole=True),
         Column("next due"),
         Column("last"),
+        *((Column("rehearsed"),) if rehearsed else ()),
     )
     rows = (
         (
@@ -83,6 +87,7 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
             words.length(one.age_seconds) if one.age_seconds is not None else "-",
             words.distance(one.next_due_at, now) if one.next_due_at else "-",
             _last(one),
+            *((brief(one.rehearsal),) if rehearsed else ()),
         )
         for one in found
     )
@@ -104,6 +109,7 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         for one in found
         for attention in one.attention
     ]
+    parts += rehearsal_matters(found, now)
     parts += [
         card(f"{one.name}: {untold.type} was not told", "", _untold(untold))
         for one in found

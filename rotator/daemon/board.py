@@ -8,6 +8,7 @@ from rotator.engine.runner import Runner
 from rotator.errors import InvalidInput, JournalUnavailable
 from rotator.journal.base import Journal
 from rotator.model import Rotation, Trigger
+from rotator.operations.rehearsals import with_rehearsals_of
 from rotator.operations.status import statuses
 from rotator.policies.schedule import NextCron
 from rotator.views import PolicyStatus
@@ -41,7 +42,9 @@ class DaemonBoard:
         found = statuses(self._journal, self._clock, wanted, self._next_cron)
         return next((one for one in found if one.name == policy), None)
 
-    def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
+    def rotations(self, policy: str | None, limit: int, *, rehearsals: bool = True) -> list[Rotation]:
+        if policy is not None and rehearsals:
+            return with_rehearsals_of(self._journal, policy, limit)
         return self._journal.rotations(policy, limit=limit)
 
     def request(self, policy: str, reason: str, caller: str) -> str:

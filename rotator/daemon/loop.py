@@ -5,7 +5,8 @@ Invariants:
 - when a policy is due is computed from the provider's metadata by `operations.rotate.look`, never remembered: what
   is kept in memory is only when to look next, so a restart or a missed tick changes nothing but that moment;
 - looks, rotations that are due, and those that are open have threads of their own, so that a long queue at the
-  rate limit delays no look, no drain, and no rescue of readers that hold a dead token.
+  rate limit delays no look, no drain, and no rescue of readers that hold a dead token; so have rehearsals, and none
+  begins while a rotation waits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from functools import partial
 from typing import Final
 
 from rotator.clock import rfc3339
-from rotator.daemon.backoff import LOOKED_BACK, ready_again
+from rotator.daemon.agenda import Agenda
+from rotator.daemon.backoff import seconds_until_ready
+from rotator.daemon.rehearsing import Rehearsing
 from rotator.daemon.reload import PolicyFiles
 from rotator.daemon.workers import Workers
 from rotator.engine.drain import next_look
@@ -37,22 +40,22 @@ from rotator.operations.forecast import MintTimes
 from rotator.operations.outcome import Outcome
 from rotator.operations.rotate import Look
 from rotator.policies.schedule import NextCron
+from rotator.rehearsal import rehearsal_name
 
 log = logging.getLogger(__name__)
 
 MINTERS: Final = 8
 RESUMERS: Final = 8
 LOOKERS: Final = 4
+REHEARSERS: Final = 2
 LOOKS_A_MINUTE: Final = 60
 """Looks that all policies together cost at most; each is one to three of the 300 reads a minute."""
 SOONEST: Final = 60.0
 """Seconds between two looks at a policy that is not due."""
 RECENT: Final = 30.0
 """Seconds for which what another process, or a rotation, has read of a project need not be read again."""
-RETRY_FIRST: Final = 15.0
-RETRY_LONGEST: Final = 900.0
-"""Seconds between two tries at what could not be done; what readers wait for is tried more often."""
 RETRY_DEAD: Final = 30.0
+"""Seconds between two tries at what readers wait for."""
 HANDED_ON: Final = object()
 """What a job returns that has given its policy to the next one."""
 ORPHANS: Final = 60.0
@@ -76,6 +79,7 @@ class Daemon:
         rotate_limit: int,
         ended: Callable[[Rotation], None] = lambda _: None,
         loaded: Callable[[bool], None] = lambda _: None,
+        rehearsed: Callable[[str, str], None] = lambda _policy, _outcome: None,
         workers: Callable[[int, str], Workers] = Workers,
         looks_a_minute: float = LOOKS_A_MINUTE,
     ) -> None:
@@ -94,14 +98,20 @@ class Daemon:
         self._minters = workers(MINTERS, "mint")
         self._resumers = workers(RESUMERS, "resume")
         self._lookers = workers(LOOKERS, "look")
+        self._rehearsers = workers(REHEARSERS, "rehearse")
         self._salt = uuid.uuid4().hex
-        self._lock = threading.Lock()
-        self._busy: set[str] = set()
-        self._next: dict[str, float] = {}
-        """By policy: when to look at it next (boot time)."""
-        self._tries: dict[str, int] = {}
-        self._woken: set[str] = set()
-        """Woken while a job was at work on them, which began before and may not have seen why."""
+        self._agenda = Agenda(ports.clock)
+        self._rehearsing = Rehearsing(
+            runner,
+            ports,
+            next_cron,
+            stop,
+            self._agenda,
+            lease=lease,
+            waiting=lambda: self._minters.waiting,
+            tell=self._tell,
+            rehearsed=rehearsed,
+        )
         self._reload_asked = threading.Event()
         self._reload_at = 0.0
         self._orphans_at = 0.0
@@ -120,18 +130,14 @@ class Daemon:
 
     def wake(self, policy: str) -> None:
         """Looks at a policy at the next tick, whatever was planned."""
-        with self._lock:
-            self._next[policy] = 0.0
-            self._tries.pop(policy, None)
-            if policy in self._busy:
-                self._woken.add(policy)
+        self._agenda.wake(policy)
 
     def stop(self, seconds: float) -> bool:
         """Takes no further work and returns when what is at work has come to rest, or after so many seconds:
         whether it has. May be called again. `Stop` was requested before."""
         give_up_at = self._ports.clock.boot() + seconds
         rested = True
-        for workers in (self._lookers, self._minters, self._resumers):
+        for workers in (self._rehearsers, self._lookers, self._minters, self._resumers):
             rested &= workers.stop(max(0.0, give_up_at - self._ports.clock.boot()))
         return rested
 
@@ -182,10 +188,8 @@ class Daemon:
             len(gone),
         )
         self._orphans_at = 0.0
-        with self._lock:
-            for name in (*changed, *gone):
-                self._next.pop(name, None)
-                self._tries.pop(name, None)
+        names = (*changed, *gone)
+        self._agenda.forget((*names, *map(rehearsal_name, names)))
 
     def _give_out(self) -> None:
         journal, now = self._ports.journal, self._ports.clock.boot()
@@ -196,12 +200,8 @@ class Daemon:
         if now >= self._orphans_at:
             self._orphans_at = now + ORPHANS
             self._note("orphans", "; ".join(operation.note_orphans(self._ports, self.policies)))
-        with self._lock:
-            free = [
-                policy
-                for policy in self.policies
-                if policy.name not in self._busy and self._next.get(policy.name, 0.0) <= now
-            ]
+        ready = self._agenda.free(policy.name for policy in self.policies)
+        free = [policy for policy in self.policies if policy.name in ready]
         # Every process in an order of its own, so that several look at different policies and share what they read.
         for policy in sorted(free, key=lambda one: zlib.crc32(f"{self._salt} {one.name}".encode())):
             mine = [one for one in unfinished.get(policy.name, ()) if one.project in policy.projects]
@@ -209,17 +209,28 @@ class Daemon:
                 continue
             if mine:
                 self._submit(
-                    self._resumers, (claim_of(mine[0]).rank, 0.0), policy, partial(self._go_on, policy, mine)
+                    self._resumers,
+                    (claim_of(mine[0]).rank, 0.0),
+                    policy.name,
+                    partial(self._go_on, policy, mine),
                 )
             else:
-                self._submit(self._lookers, (0.0, now), policy, partial(self._look, policy))
+                self._submit(self._lookers, (0.0, now), policy.name, partial(self._look, policy))
+        self._give_out_rehearsals(now)
         self._say_how_long()
 
+    def _give_out_rehearsals(self, now: float) -> None:
+        """After all that is for production."""
+        rehearsable = {rehearsal_name(one.name): one for one in self.policies if one.rehearsal is not None}
+        ready = self._agenda.free(rehearsable)
+        for name, policy in rehearsable.items():
+            if name in ready:
+                self._submit(self._rehearsers, (0.0, now), name, partial(self._rehearsing.look, policy))
+
     def _submit(
-        self, workers: Workers, key: tuple[float, float], policy: Policy, job: Callable[[], object]
+        self, workers: Workers, key: tuple[float, float], name: str, job: Callable[[], object]
     ) -> None:
-        with self._lock:
-            self._busy.add(policy.name)
+        self._agenda.take(name)
 
         def guarded() -> None:
             handed_on = False
@@ -229,18 +240,14 @@ class Daemon:
             except Interrupted:
                 pass
             except RotatorError as error:
-                self._missed(policy.name, error)
+                self._missed(name, error)
             except Exception:
                 # A defect met at one policy must not keep the others waiting, nor be met every second.
-                log.exception("unexpected error in the work on %s", policy.name)
-                self._later(policy.name, self._pause(policy.name))
+                log.exception("unexpected error in the work on %s", name)
+                self._agenda.later(name, self._agenda.pause(name))
             finally:
                 if not handed_on:
-                    with self._lock:
-                        self._busy.discard(policy.name)
-                        if policy.name in self._woken:
-                            self._woken.discard(policy.name)
-                            self._next[policy.name] = 0.0
+                    self._agenda.give_back(name)
 
         workers.submit(key, guarded)
 
@@ -251,7 +258,7 @@ class Daemon:
         lease = self._ports.journal.lease_of(policy.project)
         if lease is not None and lease.holder is not None and lease.expires_in > 0:
             # Somebody is at work on it, perhaps a person who waits for it.
-            self._later(policy.name, self._lease / 3)
+            self._agenda.later(policy.name, self._lease / 3)
             return
         for rotation in unfinished:
             outcome = operation.take_up(self._runner, rotation)
@@ -260,60 +267,48 @@ class Daemon:
                 return
         left = [one for one in open_of(self._ports.journal, policy) if one.policy == policy.name]
         if not left:
-            self._later(policy.name, 0.0)
-            with self._lock:
-                self._tries.pop(policy.name, None)
+            self._agenda.later(policy.name, 0.0)
+            self._agenda.went_well(policy.name)
             return
         newest = left[-1]
         if newest.state is State.DRAINING:
-            self._later(policy.name, next_look(newest))
+            self._agenda.later(policy.name, next_look(newest))
         elif claim_of(newest).rank == 0:
-            self._later(policy.name, RETRY_DEAD)
+            self._agenda.later(policy.name, RETRY_DEAD)
         else:
-            self._later(policy.name, self._pause(policy.name))
+            self._agenda.later(policy.name, self._agenda.pause(policy.name))
 
     def _look(self, policy: Policy) -> object:
         """Finds out whether it is due, and hands it on to be rotated if it is."""
         seen = operation.look(self._ports, policy, self._next_cron, self._stop, recent=RECENT)
         if seen.due is not None:
             self._tell(policy, seen.outcome)
-            ready = ready_again(policy, self._ports.journal.rotations(policy.name, limit=LOOKED_BACK))
-            wait = (ready - self._ports.clock.now()).total_seconds() if ready is not None else 0.0
+            wait = seconds_until_ready(self._ports, policy)
             if wait > 0 and not seen.dead:
-                self._later(policy.name, wait)
+                self._agenda.later(policy.name, wait)
                 return None
             due_at = seen.decision.due_at
             rank = 0.0 if seen.dead else 2.0
             self._submit(
                 self._minters,
                 (rank, due_at.timestamp() if due_at else 0.0),
-                policy,
+                policy.name,
                 partial(self._act, policy, seen),
             )
             return HANDED_ON
         acted = operation.act(self._runner, self._ports, seen, self._next_cron)
         self._tell(policy, seen.outcome, acted)
-        with self._lock:
-            self._tries.pop(policy.name, None)
-        self._later(policy.name, self._until(policy, seen.decision))
+        self._agenda.went_well(policy.name)
+        self._agenda.later(policy.name, self._until(policy, seen.decision))
         return None
 
     def _act(self, policy: Policy, seen: Look) -> None:
         outcome = operation.act(self._runner, self._ports, seen, self._next_cron)
         self._tell(policy, outcome)
         failed = bool(outcome.errors) or any(one.exit_code for one in outcome.rotations)
-        self._later(policy.name, self._pause(policy.name) if failed else RELOAD)
+        self._agenda.later(policy.name, self._agenda.pause(policy.name) if failed else RELOAD)
 
     # when to look next
-
-    def _later(self, name: str, seconds: float) -> None:
-        with self._lock:
-            self._next[name] = self._ports.clock.boot() + seconds
-
-    def _pause(self, name: str) -> float:
-        with self._lock:
-            tries = self._tries[name] = self._tries.get(name, 0) + 1
-        return float(min(RETRY_FIRST * 2 ** min(tries - 1, 10), RETRY_LONGEST))
 
     def _until(self, policy: Policy, decision: Decision) -> float:
         """Seconds to the next look: the due date, or sooner, because the token may be changed by somebody else."""
@@ -332,16 +327,16 @@ class Daemon:
 
     def _missed(self, name: str, error: RotatorError) -> None:
         if isinstance(error, Busy):
-            self._later(name, self._lease)
+            self._agenda.later(name, self._lease)
         elif isinstance(error, Held):
-            self._later(name, SOONEST)
+            self._agenda.later(name, SOONEST)
         elif isinstance(error, RateLimited):
             # Of thousands of policies most wait for this at the start: it is no trouble of theirs, and said once.
             self._note("looks", "the rate limit for reading has no room; they go on as it lets them")
-            self._later(name, error.retry_after + SOONEST * (zlib.crc32(name.encode()) % 1000) / 1000)
+            self._agenda.later(name, error.retry_after + SOONEST * (zlib.crc32(name.encode()) % 1000) / 1000)
         else:
             self._note(name, str(error))
-            self._later(name, self._pause(name))
+            self._agenda.later(name, self._agenda.pause(name))
 
     def _tell(self, policy: Policy, *outcomes: Outcome) -> None:
         """What one job did. That all is well is not said, and lets the next trouble be said again."""

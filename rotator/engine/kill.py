@@ -56,7 +56,7 @@ def _prepare(context: Context) -> None:
         raise Refused(
             "The leaked token is dead already (401)",
             then="Nothing was killed",
-            remedy=f"`rotator rotate {context.policy.name}` puts a new one into the store once it is reached",
+            remedy=f"`{context.policy.renewal}` puts a new one into the store once it is reached",
         )
     project = _project(context)
     list_destinations(context)

@@ -307,7 +307,7 @@ def _give_up(context: Context, failure: RotatorError | None) -> RotatorError:
         "token-dead",
         f"The old token is dead and no new one could be had: {failure.happened}",
         then="Readers hold a dead token; the next `rotator run` mints again",
-        remedy=failure.remedy or f"`rotator rotate {context.policy.name}` tries it now",
+        remedy=failure.remedy or f"`{context.policy.renewal}` tries it now",
     )
 
 

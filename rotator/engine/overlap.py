@@ -76,7 +76,7 @@ def _spare_readers(context: Context, project: str) -> None:
             "out-of-band",
             served,
             then="Nothing was minted there, because that would kill it under its readers",
-            remedy=f"`rotator rotate {context.policy.name}` begins anew from what is served now",
+            remedy=f"`{context.policy.renewal}` begins anew from what is served now",
         )
 
 
@@ -272,5 +272,5 @@ def token_in_hand(context: Context) -> Secret:
     raise Refused(
         "No destination keeps the staged token any more",
         then="It cannot be used; what was begun is given up",
-        remedy=f"`rotator rotate {context.policy.name}` begins anew",
+        remedy=f"`{context.policy.renewal}` begins anew",
     )

@@ -31,7 +31,7 @@ def verify_staged(context: Context) -> StepResult:
         raise GivenUp(
             f"{context.authoritative.describe()} does not hold the staged token any more",
             then="What was begun is undone",
-            remedy=f"`rotator rotate {context.policy.name}` begins anew",
+            remedy=f"`{context.policy.renewal}` begins anew",
         )
     return _judged(context, token, "staged")
 

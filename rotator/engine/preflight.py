@@ -145,7 +145,9 @@ def _no_store(context: Context, error: RotatorError) -> RotatorError:
     return Unreachable(
         f"{context.authoritative.describe()} cannot be used: {error.happened}",
         then="Nothing was killed, because the new token would have nowhere to go",
-        remedy=f"`rotator rotate {context.policy.name} --emergency --kill-only` kills the token without a store; "
+        remedy=f"Mend it, then `{context.policy.renewal}`"
+        if context.policy.rehearses
+        else f"`rotator rotate {context.policy.name} --emergency --kill-only` kills the token without a store; "
         "mail then stops until a new one is published",
     )
 
@@ -216,7 +218,7 @@ def _lives(context: Context, token: Secret, facts: ProjectFacts) -> bool:
             f"Nothing was changed; the provider says the project's token was made at {facts.token_generated_at}"
         ),
         remedy=(
-            f"If nobody else manages this token, type `rotator rotate {context.policy.name}`; "
+            f"If nobody else manages this token, type `{context.policy.renewal}`; "
             "to let scheduled runs repair it, say `on_out_of_band: rotate`"
         ),
     )

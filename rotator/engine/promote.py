@@ -156,7 +156,7 @@ def _no_way_back(context: Context, serving: Destination, why: str) -> StepResult
         "verification-failed" if lives else "token-dead",
         f"The outgoing token cannot be promoted again: {why}. Readers hold the new one, "
         + ("which lives" if lives else "which is dead too"),
-        f"`rotator verify {context.policy.name}` tells whether it works; `rotator rotate {context.policy.name}` "
+        f"`rotator verify {context.policy.name}` tells whether it works; `{context.policy.renewal}` "
         "makes another one",
     )
     return StepResult(StepOutcome.FAILED, f"no way back: {why}", go_to=CLOSE.name)

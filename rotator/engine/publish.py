@@ -77,7 +77,7 @@ def publish(context: Context, token: Secret, base: Reading) -> tuple[Instant, In
         "token-dead",
         f"A token was minted and {destination.describe()} did not take it: {failure}",
         then="Readers hold a dead token; the next `rotator run` mints again as soon as a write is accepted",
-        remedy=f"Mend the destination, then `rotator rotate {context.policy.name}` or `rotator run`",
+        remedy=f"Mend the destination, then `{context.policy.renewal}` or `rotator run`",
     )
 
 

@@ -8,7 +8,7 @@ from rotator.audit.base import AuditBroken
 from rotator.clock import Clock
 from rotator.engine.states import VERIFY, changed, overlaps, past_no_return
 from rotator.errors import EndpointGone, NeedsAttention, RotatorError
-from rotator.model import Claim, Rotation
+from rotator.model import REHEARSAL_RANK, Claim, Rotation, Trigger
 
 
 def token_known_dead(rotation: Rotation) -> bool:
@@ -17,7 +17,9 @@ def token_known_dead(rotation: Rotation) -> bool:
 
 
 def claim_of(rotation: Rotation) -> Claim:
-    """How urgent its next mint is: what is dead first, then emergencies, then all others."""
+    """How urgent its next mint is: what is dead first, then emergencies, then all others, rehearsals last."""
+    if rotation.trigger is Trigger.REHEARSAL:
+        return Claim(REHEARSAL_RANK, rotation.id)
     if token_known_dead(rotation):
         return Claim(0, rotation.id)
     return Claim(1 if rotation.urgent else 2, rotation.id)

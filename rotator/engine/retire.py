@@ -71,7 +71,7 @@ def discard(context: Context) -> StepResult:
         context.attend(
             "out-of-band",
             f"{served}; so the token that was minted there for this rotation was not killed",
-            f"Find out who put it there. `rotator rotate {context.policy.name}` begins anew from what is served",
+            f"Find out who put it there. `{context.policy.renewal}` begins anew from what is served",
         )
         return StepResult(StepOutcome.FAILED, served)
     kill(context, rotation.incoming)

@@ -95,11 +95,12 @@ class Runner:
 
         `wanted` is asked once the lease is ours: whoever held it before may have rotated meanwhile.
         With an `emergency` the lease is taken from whoever has it, and `engine.emergency` tells what is done;
-        `leaked` is the token itself where somebody has it, and is kept in memory only.
+        `leaked` is the token itself where somebody has it, and is kept in memory only. A rehearsed emergency takes
+        the lease from nobody, gives way to a hold, and is `wanted` like any other rotation.
         Raises Held, Busy, JournalUnavailable, Interrupted (before anything was begun), and as `wanted`.
         """
         if emergency is not None:
-            return self._respond(policy, trigger, reason, emergency, leaked)
+            return self._respond(policy, trigger, reason, emergency, leaked, wanted)
         self._check_hold(policy.name, trigger)
         with self._leasing.lease(policy.projects) as lease:
             done: list[Rotation] = []
@@ -126,8 +127,17 @@ class Runner:
             return [*(self._make_way(one, lease) if one.unfinished else one for one in done), begun]
 
     def _respond(
-        self, policy: Policy, trigger: Trigger, reason: str, emergency: Emergency, leaked: Secret | None
+        self,
+        policy: Policy,
+        trigger: Trigger,
+        reason: str,
+        emergency: Emergency,
+        leaked: Secret | None,
+        wanted: Callable[[], bool],
     ) -> list[Rotation]:
+        rehearsed = trigger is Trigger.REHEARSAL
+        if rehearsed:
+            self._check_hold(policy.name, trigger)
         journal, clock, timings = self._ports.journal, self._ports.clock, self._timings
         fingerprints = self._ports.fingerprints
 
@@ -135,7 +145,9 @@ class Runner:
             opened = open_of(journal, policy)
             return in_flight(opened, Instant.read(clock), timings.call + timings.settle)
 
-        with self._leasing.lease(policy.projects, in_flight=flying) as lease:
+        with self._leasing.lease(policy.projects, in_flight=None if rehearsed else flying) as lease:
+            if not wanted():
+                return []
 
             def begin(form: Form, step: str, emergency: Emergency) -> Rotation:
                 incoming = last_incoming(journal, policy) if emergency.kill_only else None
@@ -256,7 +268,7 @@ class Runner:
                 raise Refused(
                     f"Rotation {rotation.id} cannot be taken back: its outgoing token is dead, or about to be",
                     then="Nothing was changed",
-                    remedy=f"`rotator rotate {policy.name}` makes another token",
+                    remedy=f"`{policy.renewal}` makes another token",
                 )
             self._audit_order("rotation.rollback", present, reason=reason)
             given_up = replace(

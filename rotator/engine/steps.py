@@ -41,7 +41,7 @@ def verify(context: Context) -> StepResult:
         "verification-failed",
         f"The new token is stored, but does not pass verification: {what}",
         f"Readers hold the newest token there is. `rotator verify {context.policy.name}` tries again; "
-        f"`rotator rotate {context.policy.name}` makes another one",
+        f"`{context.policy.renewal}` makes another one",
     )
     return StepResult(StepOutcome.FAILED, what)
 
@@ -71,7 +71,7 @@ def served(context: Context, fingerprint: str | None) -> Secret:
         "out-of-band",
         failure,
         then="The next `rotator run` looks again",
-        remedy=f"Find out who wrote there; `rotator rotate {context.policy.name}` puts a new token in its place, "
+        remedy=f"Find out who wrote there; `{context.policy.renewal}` puts a new token in its place, "
         f"`rotator reconcile {context.policy.name}` says what is true",
     )
 
@@ -153,7 +153,7 @@ def _superseded(context: Context) -> StepResult:
         "out-of-band",
         "Somebody else minted a token for this project right after us; ours may be dead",
         then="Nothing further was changed; readers hold what this rotation stored",
-        remedy=f"Find out who; `rotator rotate {context.policy.name}` makes a token that is ours again",
+        remedy=f"Find out who; `{context.policy.renewal}` makes a token that is ours again",
     )
 
 

@@ -249,7 +249,7 @@ def sync(ports: Ports, context: Context, *, adopt: bool) -> Synced:
         raise Refused(
             f"{context.authoritative.describe()} holds no token that could be written to the others",
             then="Nothing was changed",
-            remedy=f"`rotator rotate {policy.name}` issues one for all of them",
+            remedy=f"`{policy.renewal}` issues one for all of them",
         )
     if context.rotation.form is not Form.STANDBY:
         # Of a pair nothing tells whose a token is that the journal does not know: that needs evidence.

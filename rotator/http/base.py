@@ -26,8 +26,9 @@ class Board(Protocol):
         """Where one policy stands; None where there is none of that name, nor anything open that it left."""
         ...
 
-    def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
-        """Newest first, at most `limit`; of all policies when `policy` is None."""
+    def rotations(self, policy: str | None, limit: int, *, rehearsals: bool = True) -> list[Rotation]:
+        """Newest first, at most `limit`; of all policies when `policy` is None. `rehearsals`: a policy's rehearsals
+        are among them."""
         ...
 
     def request(self, policy: str, reason: str, caller: str) -> str:

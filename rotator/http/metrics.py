@@ -51,13 +51,19 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._last_success: dict[str, tuple[object, float | None]] = {}
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str, bool]] = set()
         registry = self._registry
         ProcessCollector(registry=registry)
         self._rotations = Counter(
             "rotator_rotations",
             "Rotations that came to an end, by their outcome. Rehearsals are not counted.",
             ("policy", "strategy", "outcome"),
+            registry=registry,
+        )
+        self._rehearsals = Counter(
+            "rotator_rehearsals",
+            "Rehearsals that this process brought to their end, by their outcome.",
+            ("policy", "outcome"),
             registry=registry,
         )
         self._rotation_seconds = Histogram(
@@ -121,6 +127,10 @@ class Metrics:
         if rotation.outage is not None:
             self._outage_seconds.observe(rotation.outage.max)
 
+    def rehearsed(self, policy: str, outcome: str) -> None:
+        """Called once for a rehearsal that has come to its end."""
+        self._rehearsals.labels(_label(policy), _label(outcome)).inc()
+
     def provider_called(self, call: str, status: str, seconds: float) -> None:
         """The provider's observer."""
         self._requests.labels(_label(call), _label(status)).inc()
@@ -159,10 +169,13 @@ class Metrics:
     def _begin_at_zero(self, statuses: Iterable[PolicyStatus]) -> None:
         """`increase()` does not see a counter that appears with its first event already counted."""
         for one in statuses:
-            if (one.name, one.strategy) not in self._known:
-                self._known.add((one.name, one.strategy))
+            known = (one.name, one.strategy, one.rehearsal is not None)
+            if known not in self._known:
+                self._known.add(known)
                 for outcome in _OUTCOMES:
                     self._rotations.labels(_label(one.name), one.strategy, outcome.value)
+                    if one.rehearsal is not None:
+                        self._rehearsals.labels(_label(one.name), outcome.value)
 
     def _successes(self, board: Board, statuses: Sequence[PolicyStatus]) -> dict[str, float]:
         """When each policy last completed a rotation. The journal is asked again only where a policy has moved."""
@@ -173,7 +186,7 @@ class Metrics:
             moved[one.name] = (
                 former
                 if former is not None and former[0] == mark
-                else (mark, _last_success(board.rotations(one.name, _LOOKED_BACK), former))
+                else (mark, _last_success(board.rotations(one.name, _LOOKED_BACK, rehearsals=False), former))
             )
         # One assignment, so that a scrape at the same time sees the old or the new, and no policy that is gone.
         self._last_success = moved
@@ -253,6 +266,18 @@ class _Drawn(Collector):
         state = GaugeMetricFamily(
             "rotator_policy_state", "1 for the state that the policy is in.", labels=("policy", "state")
         )
+        rehearsed = _by_policy(
+            "rotator_rehearsal_last_success_timestamp_seconds",
+            "When a rehearsal last succeeded; 0 where none has, absent where the policy names nothing to rehearse on.",
+        )
+        rehearsal_seconds = _by_policy(
+            "rotator_rehearsal_seconds",
+            "How long the last rehearsal that succeeded took in all its steps; absent where none has.",
+        )
+        rehearsal_attention = _by_policy(
+            "rotator_rehearsal_needs_attention",
+            "How many things about its rehearsals a person must look at; none of them concerns the policy's token.",
+        )
         for one in self._scene.statuses:
             labels = (_label(one.name),)
             _add(generated, labels, one.token_generated_at)
@@ -265,7 +290,15 @@ class _Drawn(Collector):
             untold.add_metric(labels, sum(missing.waiting + missing.given_up for missing in one.untold))
             _add(started, labels, one.rotation.started_at if one.rotation else None)
             state.add_metric((*labels, one.state), 1)
+            if one.rehearsal is not None:
+                at = one.rehearsal.last_success_at
+                # An alert on its age must also fire where there never was one.
+                rehearsed.add_metric(labels, at.timestamp() if at else 0)
+                rehearsal_attention.add_metric(labels, len(one.rehearsal.attention))
+                if one.rehearsal.seconds is not None:
+                    rehearsal_seconds.add_metric(labels, one.rehearsal.seconds)
         yield from (generated, due, success, attention, matters, untold, started, state)
+        yield from (rehearsed, rehearsal_seconds, rehearsal_attention)
 
 
 def _by_policy(name: str, about: str) -> GaugeMetricFamily:

@@ -18,6 +18,7 @@ from rotator.journal.base import Journal, KnownToken
 from rotator.model import DestinationSpec, Policy, Rotation, Slot
 from rotator.operations.several import side_by_side
 from rotator.provider.base import PingAnswer, Provider
+from rotator.rehearsal import policy_of
 from rotator.secret import Fingerprinter, Secret
 
 
@@ -125,7 +126,9 @@ def unknown(found: Leaked) -> Refused:
         return Refused(
             f"No policy that was searched knows this token, and the journal knows it for {found.elsewhere}",
             then="Nothing was changed",
-            remedy=f"`rotator rotate {found.elsewhere} --emergency --leaked-stdin --reason TEXT`",
+            remedy=f"`rotator rehearse {policy_of(found.elsewhere)}` kills what a rehearsal has left; nobody reads it"
+            if policy_of(found.elsewhere) != found.elsewhere
+            else f"`rotator rotate {found.elsewhere} --emergency --leaked-stdin --reason TEXT`",
         )
     if found.alive is False:
         return Refused(

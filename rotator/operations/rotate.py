@@ -14,13 +14,14 @@ from rotator.engine.sync import Agreement
 from rotator.errors import Interrupted, RotatorError, exit_code_of
 from rotator.interrupt import Stop
 from rotator.model import Attention, Decision, Form, Policy, ProjectFacts, Rotation, Synced, Trigger
-from rotator.operations import outside
+from rotator.operations import outside, rehearse
 from rotator.operations.agreement import unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.outcome import Gathered, Outcome
 from rotator.operations.several import attempted, side_by_side
 from rotator.planner import Facts, decide, most_overdue_first
 from rotator.policies.schedule import NextCron
+from rotator.rehearsal import with_rehearsals
 
 
 def rotate(runner: Runner, policies: Iterable[Policy], trigger: Trigger, reason: str) -> Outcome:
@@ -43,9 +44,9 @@ def run(
     stop: Stop,
 ) -> Outcome:
     """One shot: takes up what is unfinished, rotates what is due, then brings destinations that disagree
-    into line. Never waits for a drain."""
+    into line; last of all it rehearses what is due for that. Never waits for a drain."""
     gathered = Gathered()
-    unfinished = unfinished_of(ports.journal, policies)
+    unfinished = _production(unfinished_of(ports.journal, with_rehearsals(policies)))
     _resume(runner, ports, unfinished, gathered)
     taken_up = {entry.rotation.policy for entry in unfinished}
     try:
@@ -62,7 +63,14 @@ def run(
         if result == []:
             gathered.notes.append(f"{name}: passed over: another process has just rotated it.")
     _sync(runner, apart, gathered)
+    if not stop.requested.is_set():
+        rehearse.run_due(runner, ports, policies, next_cron, stop, gathered)
     return gathered.outcome()
+
+
+def _production(unfinished: list[Unfinished]) -> list[Unfinished]:
+    """Without rehearsals, whose turn is last; with orphans of any kind, which only a person can end."""
+    return [one for one in unfinished if one.orphan or one.rotation.trigger is not Trigger.REHEARSAL]
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,8 @@ def note_orphans(ports: Ports, policies: Iterable[Policy]) -> tuple[str, ...]:
     """Raises attention for unfinished rotations whose policy is gone, and clears it where it is back. Returns
     what there is to say."""
     gathered = Gathered()
-    orphans = [entry.rotation for entry in unfinished_of(ports.journal, policies) if entry.orphan]
+    everything = unfinished_of(ports.journal, with_rehearsals(policies))
+    orphans = [entry.rotation for entry in everything if entry.orphan]
     _forget_orphans(ports, {rotation.id for rotation in orphans})
     for rotation in orphans:
         _orphan(ports, rotation, gathered)

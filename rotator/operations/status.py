@@ -13,14 +13,15 @@ from rotator.engine.states import past_no_return, way_of
 from rotator.errors import RateLimited, RotatorError
 from rotator.journal.base import Journal
 from rotator.model import Attention, Bounds, Decision, Policy, Rotation, State
-from rotator.operations import outside
+from rotator.operations import outside, rehearsals
 from rotator.operations.agreement import note_differences, unread_errors
 from rotator.operations.anchor import anchor_of
 from rotator.operations.notices import with_untold
 from rotator.operations.several import side_by_side, with_room
 from rotator.planner import Facts, decide
 from rotator.policies.schedule import NextCron
-from rotator.views import PolicyStatus
+from rotator.rehearsal import rehearsal_name
+from rotator.views import PolicyStatus, RehearsalStatus
 
 
 def refresh(
@@ -88,6 +89,14 @@ def statuses(
             tuple(attention.get(policy.name, ())),
             open_rotations.get(policy.name),
             held=policy.name in held,
+            rehearsal=rehearsals.status_of(
+                journal,
+                policy,
+                next_cron,
+                clock.now(),
+                attention=tuple(attention.get(rehearsal_name(policy.name), ())),
+                held=rehearsal_name(policy.name) in held,
+            ),
         )
         for policy in policies
     ]
@@ -123,6 +132,7 @@ def _status(
     unfinished: Rotation | None,
     *,
     held: bool,
+    rehearsal: RehearsalStatus | None,
 ) -> PolicyStatus:
     active = remembered_side(journal, policy)
     remembered = journal.project_facts(active)
@@ -155,6 +165,7 @@ def _status(
         attention=attention,
         owner=policy.owner,
         way=_way(unfinished),
+        rehearsal=rehearsal,
     )
 
 

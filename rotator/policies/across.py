@@ -80,13 +80,16 @@ def _projects(documents: list[Document]) -> None:
     rotated: dict[str, _Place] = {}
     rehearsed: list[tuple[str, _Place]] = []
     for document, path, policy in _policies(documents):
-        for keys in (("project",), ("standby", "project"), ("rehearsal", "project")):
+        own = ("rehearsal", "project")
+        for keys in (("project",), ("standby", "project"), own, ("rehearsal", "standby", "project")):
             project = _project(policy, keys)
             place = _Place(document, (*path, *keys))
             if project is None:
                 continue
             if keys[0] == "rehearsal":
                 rehearsed.append((project, place))
+                if keys != own and project == _project(policy, own):
+                    document.add(place.path, "is the rehearsal's own project; accepted: another one")
             elif project in rotated:
                 document.add(
                     place.path,
@@ -133,6 +136,9 @@ def _written(policy: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
         yield ("standby", "token"), standby["token"]
     if isinstance(rehearsal, Mapping):
         yield from _items(("rehearsal", "destinations"), rehearsal)
+        bridge = rehearsal.get("standby")
+        if isinstance(bridge, Mapping) and "token" in bridge:
+            yield ("rehearsal", "standby", "token"), bridge["token"]
 
 
 def _items(path: Path, holder: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from rotator import model
 from rotator.policies.schedule import parse_duration
 from rotator.policies.schema.places import AwsSecretsManager, Destination, Send, VaultKv, Verifier
-from rotator.policies.schema.policy import Policy, Schedule
+from rotator.policies.schema.policy import Drain, Policy, Rehearsal, Schedule
 from rotator.policies.texts import SECRET_ARN, minutes
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -18,7 +18,6 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 def policy(wire: Policy, *, file: str, line: int) -> model.Policy:
     """The policy as facts. `file` and `line` become part of the snapshot, so that it is whole."""
     written = plain(wire)
-    drain = wire.drain
     return model.Policy(
         name=wire.name,
         project=wire.project,
@@ -28,25 +27,13 @@ def policy(wire: Policy, *, file: str, line: int) -> model.Policy:
         schedule=_schedule(wire.schedule) if wire.schedule else None,
         standby_project=wire.standby.project if wire.standby else None,
         standby_token=destination(wire.standby.token) if wire.standby and wire.standby.token else None,
-        drain=model.Drain(
-            min=parse_duration(drain.min),
-            quiet=parse_duration(drain.quiet),
-            max=parse_duration(drain.max),
-            on_max=drain.on_max,
-        )
-        if drain
-        else model.Drain(),
+        drain=_drain(wire.drain) if wire.drain else model.Drain(),
         on_out_of_band=wire.on_out_of_band,
         owner=wire.owner,
         labels=dict(wire.labels),
         consumers=tuple(map(plain, wire.consumers)),
         notify=tuple(map(plain, wire.notify)),
-        rehearsal={
-            "project": wire.rehearsal.project,
-            "destinations": tuple(map(destination, wire.rehearsal.destinations)),
-        }
-        if wire.rehearsal
-        else None,
+        rehearsal=_rehearsal(wire.rehearsal) if wire.rehearsal else None,
         file=file,
         line=line,
         snapshot={**written, "file": file, "line": line},
@@ -94,6 +81,28 @@ def _verifier(wire: Verifier) -> model.VerifySpec:
     if isinstance(wire, Send):
         return model.VerifySpec(type=wire.type, sender=wire.sender, to=wire.to)
     return model.VerifySpec(type=wire.type)
+
+
+def _drain(wire: Drain) -> model.Drain:
+    return model.Drain(
+        min=parse_duration(wire.min),
+        quiet=parse_duration(wire.quiet),
+        max=parse_duration(wire.max),
+        on_max=wire.on_max,
+    )
+
+
+def _rehearsal(wire: Rehearsal) -> model.Rehearsal:
+    token = wire.standby.token if wire.standby else None
+    return model.Rehearsal(
+        project=wire.project,
+        destinations=tuple(map(destination, wire.destinations)),
+        verify=tuple(map(_verifier, wire.verify or ())),
+        schedule=_schedule(wire.schedule) if wire.schedule else None,
+        standby_project=wire.standby.project if wire.standby else None,
+        standby_token=destination(token) if token else None,
+        drain=_drain(wire.drain) if wire.drain else model.Rehearsal.drain,
+    )
 
 
 def _schedule(wire: Schedule) -> model.Schedule:

@@ -19,6 +19,7 @@ from rotator.policies.problems import problems_of
 from rotator.policies.schedule import parse_duration
 from rotator.policies.schema import policy as schema
 from rotator.policies.schema.places import Destination
+from rotator.rehearsal import REHEARSED, rehearsal_of
 
 _DESTINATION: Final[TypeAdapter[Destination]] = TypeAdapter(Destination)
 _SHORT_DRAIN: Final = parse_duration("1h")
@@ -52,13 +53,15 @@ def from_snapshot(snapshot: Mapping[str, Any]) -> Policy:
     Looks at nothing but the snapshot. Raises InvalidPolicies if another version of rotator wrote it
     and this one does not understand it.
     """
-    written = as_written(snapshot)
+    written, rehearsed = as_written(snapshot), bool(snapshot.get(REHEARSED))
+    written.pop(REHEARSED, None)
     file, line = str(snapshot.get("file", "")), int(snapshot.get("line", 0))
     document = Document(file or "a rotation's snapshot", {"policies": [written]}, {(): line})
     wire = _validate(document, None)
     if wire is None:
         raise InvalidPolicies(document.problems)
-    return build.policy(wire.policies[0], file=file, line=line)
+    policy = build.policy(wire.policies[0], file=file, line=line)
+    return rehearsal_of(policy) if rehearsed else policy
 
 
 def json_schema() -> dict[str, Any]:

@@ -66,7 +66,8 @@ def state(site: Site) -> Path:
 
 
 def test_all_is_well(site: Site, secret: AwsStore) -> None:
-    """After a first rotation everything is ok but the one ability that only a rotation shows; exit 0."""
+    """After a first rotation everything is ok but the one ability that only a rotation shows, and that nothing is
+    rehearsed; exit 0."""
     billing = site.add(store=secret, verify=PING_AND_SEND)
     other = FileStore(site.folder / "store" / "second.json")
     other.write("{}")
@@ -77,7 +78,10 @@ def test_all_is_well(site: Site, secret: AwsStore) -> None:
     seen = examine(site)
     assert seen.code == 0
     unwell = [one for one in seen.checks if one["result"] != "ok"]
-    assert [(one["result"], one["subject"]) for one in unwell] == [("unknown", "write:projects")]
+    assert [(one["result"], one["check"], one["subject"]) for one in unwell] == [
+        ("unknown", "provider.ability", "write:projects"),
+        ("skipped", "rehearsal", ""),
+    ]
     identities = {one["store"]: one["identity"] for one in seen.report["identities"]}
     assert list(identities) == ["lettermint", "aws-secrets-manager (eu-central-1)", "file"]
     assert identities["lettermint"].startswith("team ")
@@ -360,8 +364,9 @@ def test_one_store_that_is_not_there(site: Site, secret: AwsStore, dead_port: in
     site.environment["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = f"http://127.0.0.1:{dead_port}"
     seen = examine(site)
     assert_found(seen, "destination.read", code=6, hint=("network", "VPC endpoint"), subject="AWS secret")
-    crew = [one["result"] for one in seen.checks if one["policy"] == "crew"]
-    assert set(crew) == {"ok"}
+    crew = {one["check"]: one["result"] for one in seen.checks if one["policy"] == "crew"}
+    assert crew.pop("rehearsal") == "skipped"
+    assert set(crew.values()) == {"ok"}
 
 
 def test_a_secret_that_is_to_be_made_is_not_made(

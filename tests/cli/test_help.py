@@ -18,6 +18,7 @@ VERBS = (
     "validate",
     "doctor",
     "plan",
+    "rehearse",
     "run",
     "rotate",
     "status",

@@ -9,13 +9,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rotator import words
-from rotator.cli import tables
+from rotator.cli import tables, tables_of_rehearsal
 from rotator.cli.render import Column, table
+from rotator.clock import Instant
 from rotator.model import (
     Attention,
     Bounds,
     DestinationRecord,
     DestinationState,
+    Emergency,
+    Order,
+    Policy,
     Rotation,
     State,
     StepOutcome,
@@ -24,7 +28,9 @@ from rotator.model import (
     Trigger,
     Verified,
 )
-from rotator.views import PolicyStatus
+from rotator.operations.rehearsals import Rehearsed
+from rotator.operations.rehearse import Told
+from rotator.views import PolicyStatus, RehearsalStatus
 from tests.cli.workshop import LONG_NAME, Ran, Workshop
 
 Rotator = Callable[..., Ran]
@@ -241,3 +247,56 @@ def test_distances_and_counts() -> None:
 def test_seconds_have_three_digits(value: float, text: str) -> None:
     """More digits for short times."""
     assert words.seconds(value) == text
+
+
+REHEARSAL = RehearsalStatus(
+    last_success_at=NOW - timedelta(days=5, hours=2),
+    age_seconds=5 * 86400 + 2 * 3600,
+    seconds=4.2,
+    last_outcome="completed",
+    next_due_at=None,
+    overdue=False,
+    reason="no schedule: rehearsed only when asked to",
+)
+
+
+def test_status_tells_how_old_the_last_rehearsal_is() -> None:
+    """In a column of its own that is only there when a policy has a rehearsal; never and failed ones say so."""
+    assert "rehearsed" not in tables.status([status()], NOW)
+    found = [
+        status(name="a", rehearsal=REHEARSAL),
+        status(name="b", rehearsal=replace(REHEARSAL, last_outcome="refused")),
+        status(name="c", rehearsal=replace(REHEARSAL, age_seconds=None, last_outcome=None)),
+    ]
+    shown = tables.status([*found, status(name="d")], NOW).splitlines()
+    assert shown[0].split() == ["policy", "state", "age", "next", "due", "last", "rehearsed"]
+    ends = [" ".join(line.split()[7:]) for line in shown[1:] if line[:1] in "abcd"]
+    assert "5d 2h ago" in ends[0]
+    assert "then" in "\n".join(shown)
+    assert "never" in ends[2]
+    assert widest("\n".join(shown)) <= 80
+
+
+def test_a_rehearsal_s_trouble_is_not_taken_for_the_policy_s() -> None:
+    """Its card says whose it is, and stands below those of the policies."""
+    own = Attention("billing", "token-dead", NOW, "The token is dead", "`rotator rotate billing`")
+    drill = Attention("billing/rehearsal", "unclear", NOW, "It is unclear", "`rotator rehearse billing`")
+    one = status(attention=(own,), rehearsal=replace(REHEARSAL, attention=(drill,)))
+    shown = tables.status([one], NOW)
+    assert shown.index("billing: token-dead") < shown.index("rehearsal of billing: unclear")
+    assert "next   `rotator rehearse billing`" in shown
+
+
+def test_a_rehearsal_is_told_by_its_two_paths() -> None:
+    """What both came to and what the emergency cost; one whose second path never began says so."""
+    policy = Policy("billing", PROJECT, Strategy.IN_PLACE, ())
+    scheduled = rotation(trigger=Trigger.REHEARSAL, policy="billing/rehearsal")
+    leak = Emergency(Instant(NOW, "boot-1", 1.0), Order.KILL_FIRST, 0.0)
+    emergency = replace(scheduled, id="r-2", emergency=leak, exposure=Bounds(0.5, 0.75))
+    told = Told(policy, replace(policy, name="billing/rehearsal"), Rehearsed(scheduled, emergency))
+    lines = tables_of_rehearsal.rehearsed([told]).splitlines()
+    assert lines[0] == "rehearsal of billing  completed"
+    assert any("exposure" in line and "0.500-0.750 s" in line for line in lines)
+    half = replace(told, rehearsed=Rehearsed(replace(scheduled, state=State.FAILED)))
+    assert "not begun" in tables_of_rehearsal.rehearsed([half])
+    assert "nothing begun" in tables_of_rehearsal.rehearsed([replace(told, rehearsed=None)])

@@ -101,11 +101,11 @@ def halt_in_steps(gates: str, wanted: dict[str, list[str]], tick: float, given: 
     input gives."""
     if given is not None:
         standard_input(given)
-    from rotator.daemon import loop  # noqa: PLC0415  # only the daemon loads a scheduler
+    from rotator.daemon import agenda, loop  # noqa: PLC0415  # only the daemon loads a scheduler
     from rotator.daemon.ticker import Ticker  # noqa: PLC0415
 
     Ticker.__init__.__kwdefaults__["seconds"] = tick
-    loop.RETRY_FIRST = loop.RETRY_DEAD = tick  # type: ignore[misc]
+    agenda.RETRY_FIRST = loop.RETRY_DEAD = tick  # type: ignore[misc]
     loop.MINTERS = loop.RESUMERS = loop.MINTERS + len(wanted)  # type: ignore[misc]  # a halt keeps its thread
     Halter(Path(gates), {policy: (step, where) for policy, (step, where) in wanted.items()}).install()
 

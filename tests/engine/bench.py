@@ -150,6 +150,11 @@ class Bench:
         assert document["other"] == OTHER
         return Secret(document["token"])
 
+    @staticmethod
+    def stored_of(path: Path) -> Secret:
+        """The token in a file of rotator's own making, which holds nothing else."""
+        return Secret(json.loads(path.read_text(encoding="utf-8"))["token"])
+
     @property
     def mints(self) -> int:
         return len(self.simulator.mints(self.project))

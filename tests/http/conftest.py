@@ -82,10 +82,11 @@ class SmallBoard:
     def status(self, policy: str) -> PolicyStatus | None:
         return next((one for one in self.statuses() if one.name == policy), None)
 
-    def rotations(self, policy: str | None, limit: int) -> list[Rotation]:
+    def rotations(self, policy: str | None, limit: int, *, rehearsals: bool = True) -> list[Rotation]:
         self._enter()
         self.asked.append((policy, limit))
-        return [one for one in self.past if policy in (None, one.policy)][:limit]
+        names = (policy, f"{policy}/rehearsal") if rehearsals else (policy,)
+        return [one for one in self.past if policy is None or one.policy in names][:limit]
 
     def request(self, policy: str, reason: str, caller: str) -> str:
         self._enter()

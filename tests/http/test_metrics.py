@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rotator.errors import JournalUnavailable
 from rotator.model import Attention, Bounds, State, Trigger
+from rotator.views import RehearsalStatus
 from tests.http.conftest import T0, ended, policy
 
 LABELS = {
@@ -81,7 +83,9 @@ def test_metrics_are_named_as_prometheus_asks(client):
         assert family.documentation.endswith("."), family.name
         assert family.type in ("counter", "gauge", "histogram"), family.name
         assert not family.name.endswith(("_total", "_count", "_sum", "_bucket")), family.name
-        assert ("_seconds" in family.name) == (family.type == "histogram" or "timestamp" in family.name)
+        # One duration is a gauge: a rehearsal is months apart from the next, and only the last one tells anything.
+        measured = family.type == "histogram" or family.name == "rotator_rehearsal_seconds"
+        assert ("_seconds" in family.name) == (measured or "timestamp" in family.name)
         for one in family.samples:
             # What a counter was created at is not part of this text format.
             assert not one.name.endswith("_created")
@@ -184,3 +188,60 @@ def test_any_number_of_policies(client, board, count):
     """None, one, many."""
     board.policies = [policy(f"p-{n}") for n in range(count)]
     assert len(values(client, "rotator_needs_attention")) == count
+
+
+AGE = "rotator_rehearsal_last_success_timestamp_seconds"
+
+
+def rehearsal(**changes):
+    never = RehearsalStatus(
+        last_success_at=None,
+        age_seconds=None,
+        seconds=None,
+        last_outcome=None,
+        next_due_at=None,
+        overdue=False,
+        reason="never rehearsed with success",
+    )
+    return replace(never, **changes)
+
+
+def test_a_rehearsal_that_never_succeeded_is_as_old_as_can_be(client, board):
+    """An alert on the age fires for it; where there is nothing to rehearse on, there is nothing to tell."""
+    board.policies = [
+        policy("a", rehearsal=rehearsal()),
+        policy("b", rehearsal=rehearsal(last_success_at=T0, seconds=4.25, age_seconds=0.0)),
+        policy("c"),
+    ]
+    assert values(client, AGE) == {(("policy", "a"),): 0.0, (("policy", "b"),): T0.timestamp()}
+    assert values(client, "rotator_rehearsal_seconds") == {(("policy", "b"),): 4.25}
+    attention = Attention("a/rehearsal", "unclear", T0, "it is unclear", "look")
+    board.policies = [policy("a", rehearsal=rehearsal(attention=(attention,)))]
+    assert values(client, "rotator_rehearsal_needs_attention") == {(("policy", "a"),): 1.0}
+    assert values(client, "rotator_needs_attention") == {(("policy", "a"),): 0.0}
+
+
+def test_rehearsals_are_counted_by_outcome(client, board, metrics):
+    """From zero on, for policies that have one, and apart from rotations."""
+    board.policies = [policy("a", rehearsal=rehearsal()), policy("b")]
+    before = values(client, "rotator_rehearsals_total")
+    assert {dict(labels)["policy"] for labels in before} == {"a"}
+    assert set(before.values()) == {0.0}
+    metrics.rehearsed("a", "needs-attention")
+    found = values(client, "rotator_rehearsals_total")
+    assert {dict(labels)["outcome"] for labels, number in found.items() if number} == {"needs-attention"}
+    assert set(values(client, "rotator_rotations_total").values()) == {0.0}
+
+
+def test_many_rehearsals_do_not_hide_the_last_rotation(client, board):
+    """They stand beside a policy's rotations wherever people look, and are not asked for here."""
+    board.past = [
+        *(
+            ended(f"r-{n}", policy="billing/rehearsal", trigger=Trigger.REHEARSAL, finished_at=T0)
+            for n in range(40)
+        ),
+        ended("r-0", finished_at=T0 - timedelta(hours=1)),
+    ]
+    board.policies = [policy(rehearsal=rehearsal())]
+    (found,) = values(client, "rotator_last_success_timestamp_seconds").values()
+    assert found == (T0 - timedelta(hours=1)).timestamp()

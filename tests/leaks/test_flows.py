@@ -17,6 +17,7 @@ from tests.leaks import (
     flows_of_emergency,
     flows_of_notifiers,
     flows_of_overlap,
+    flows_of_rehearsals,
     flows_of_stores,
 )
 from tests.leaks.flows import FLOWS, accident
@@ -30,6 +31,7 @@ EVERY = (
     | flows_of_emergency.FLOWS
     | flows_of_notifiers.FLOWS
     | flows_of_consumers.FLOWS
+    | flows_of_rehearsals.FLOWS
 )
 
 

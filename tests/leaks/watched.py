@@ -73,7 +73,7 @@ class WatchedSite(Site):
     def places(self) -> dict[str, bytes]:
         """What was printed, and every file that is neither a destination nor its side file."""
         destinations = {
-            f"store/{entry.name}.json{end}" for entry in self.entries.values() for end in ("", ".rotator")
+            f"store/{name}.json{end}" for name in (*self.entries, "rehearsal") for end in ("", ".rotator")
         }
         files = {
             name: content for name, content in self.files().items() if name not in destinations | self.hidden

@@ -61,6 +61,31 @@ def test_a_rehearsal_project_is_rotated_by_no_policy(problems) -> None:
     )
 
 
+def test_a_rehearsal_s_standby_is_rotated_by_no_policy_either(problems) -> None:
+    """Nor may it be the rehearsal's own project, nor its bridge a secret that something else uses."""
+
+    def rehearsing(name: str, project: str, standby: str) -> str:
+        return policy(
+            name,
+            project,
+            f"{{type: file, path: {name}}}",
+            strategy="create-before-revoke",
+            more=f"    standby: {{token: {{type: file, path: bridge-{name}}}}}\n    rehearsal:\n"
+            f"      project: {IDS[5]}\n      destinations: [{{type: file, path: r{name}}}]\n      standby: {standby}\n",
+        )
+
+    a = file_of(
+        rehearsing("x", IDS[0], f"{{project: {IDS[1]}}}"),
+        rehearsing("y", IDS[1], f"{{project: {IDS[5]}}}"),
+        rehearsing("z", IDS[2], "{token: {type: file, path: x}}"),
+    )
+    standby, own, bridge = (one.partition(": ")[2] for one in problems(a))
+    rotated = "is the same project as y.project (a.yaml:13); accepted: one that no policy rotates"
+    assert standby == f"x.rehearsal.standby.project: {rotated}"
+    assert own == "y.rehearsal.standby.project: is the rehearsal's own project; accepted: another one"
+    assert bridge == f"z.rehearsal.standby.token: {SAME.format('x.destinations[0] (a.yaml:6)')}"
+
+
 AWS = "type: aws-secrets-manager, secret_id: "
 ARN = "arn:aws:secretsmanager:eu-central-1:{}:secret:{}"
 

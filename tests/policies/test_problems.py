@@ -120,7 +120,11 @@ ADDED = [
     ("notify: [{type: slack, url_file: s, on: []}]", "a.yaml:7: ok.notify[0].on: is an empty list; accepted: at least one"),
     ("notify: [{type: slack, url_file: s, on: [fail]}]", "a.yaml:7: ok.notify[0].on[0]: is not a value that is known here; accepted: completed, failed, needs-attention, emergency; did you mean failed?"),
     (f"rehearsal: {{project: {P2}}}", "a.yaml:7: ok.rehearsal.destinations: is missing; accepted: a list of at least one"),
+    (f"rehearsal: {{project: {P2}, destinations: [{{type: file, path: r}}], drain: {{min: 1s}}}}", "a.yaml:7: ok.rehearsal.drain: needs `standby` beside it; accepted: both, or neither"),
+    (f"rehearsal: {{project: {P2}, destinations: [{{type: file, path: r}}], verify: []}}", "a.yaml:7: ok.rehearsal.verify: is an empty list; accepted: at least one"),
+    (f"rehearsal: {{project: {P2}, destinations: [{{type: file, path: r}}], schedule: {{}}}}", "a.yaml:7: ok.rehearsal.schedule.cron: is missing, and so is `every`; accepted: one of the two, such as `every: 30d`"),
     # combinations with the strategy
+    (f"rehearsal: {{project: {P2}, destinations: [{{type: file, path: r}}], standby: {{project: 16fd2706-8baf-433b-82eb-8c7fada847da}}}}", "a.yaml:7: ok.rehearsal: has `standby`, which is not for in-place; accepted: only with create-before-revoke"),
     (f"standby: {{project: {P2}}}", "a.yaml:7: ok.standby: is not for in-place; accepted: only with create-before-revoke"),
     ("drain: {min: 2h}", "a.yaml:7: ok.drain: is not for in-place; accepted: only with create-before-revoke or assisted"),
     # YAML

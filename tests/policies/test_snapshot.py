@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rotator.errors import InvalidPolicies
 from rotator.model import Drain, Schedule, Strategy, VerifySpec, Window
 from rotator.policies.load import from_snapshot, load_policies
+from rotator.rehearsal import rehearsal_of
 
 FULL = """
 policies:
@@ -84,9 +85,48 @@ def test_a_full_policy_means_what_it_says(folder) -> None:
     assert policy.notify == (
         {"type": "slack", "url_file": f"{folder}/p/slack", "on": ["failed", "needs-attention"]},
     )
-    assert policy.rehearsal["project"] == "1b4e28ba-2fa1-4d2e-883f-0016d3cca427"
-    assert [d.place for d in policy.rehearsal["destinations"]] == [f"file:{folder}/p/r"]
+    assert policy.rehearsal.project == "1b4e28ba-2fa1-4d2e-883f-0016d3cca427"
+    assert [d.place for d in policy.rehearsal.destinations] == [f"file:{folder}/p/r"]
     assert (policy.file, policy.line) == (f"{folder}/p/a.yaml", 3)
+
+
+REHEARSED = FULL.replace(
+    "destinations: [{type: file, path: r}]}",
+    "destinations: [{type: file, path: r}], schedule: {every: 7d}, verify: [{type: ping}], "
+    "standby: {token: {type: file, path: rb}}, drain: {min: 1m}}",
+)
+
+
+def test_a_rehearsal_has_a_schedule_a_drain_and_verifiers_of_its_own(folder) -> None:
+    """Nobody depends on it, so what is left out of its drain is short; verifiers left out are the policy's."""
+    short, own = load_one(folder, FULL).rehearsal, load_one(folder, REHEARSED).rehearsal
+    assert (short.verify, short.schedule, short.standby_project, short.standby_token) == (
+        (),
+        None,
+        None,
+        None,
+    )
+    assert short.drain == Drain(timedelta(seconds=10), timedelta(seconds=5), timedelta(minutes=10), "hold")
+    assert own.verify == (VerifySpec("ping"),)
+    assert own.schedule == Schedule(every=timedelta(days=7))
+    assert own.standby_token.place == f"file:{folder}/p/rb"
+    assert own.drain == Drain(timedelta(minutes=1), timedelta(seconds=5), timedelta(minutes=10), "hold")
+
+
+@pytest.mark.parametrize("text", [FULL, REHEARSED])
+def test_a_rehearsal_comes_back_from_its_snapshot(folder, text) -> None:
+    """What the journal keeps of it makes the same policy again, with nobody to restart or to wake."""
+    policy = load_one(folder, text)
+    rehearsal = rehearsal_of(policy)
+    assert from_snapshot(json.loads(json.dumps(rehearsal.snapshot))) == rehearsal
+    assert from_snapshot(policy.snapshot) == policy
+    assert (rehearsal.name, rehearsal.rehearses) == ("billing/rehearsal", "billing")
+    assert (rehearsal.consumers, rehearsal.notify, rehearsal.rehearsal) == ((), (), None)
+    assert rehearsal.snapshot["consumers"] == rehearsal.snapshot["notify"] == []
+    assert rehearsal.renewal == "rotator rehearse billing"
+    overlaps = text == REHEARSED
+    assert rehearsal.strategy is (Strategy.CREATE_BEFORE_REVOKE if overlaps else Strategy.IN_PLACE)
+    assert rehearsal.verify == ((VerifySpec("ping"),) if overlaps else policy.verify)
 
 
 def test_defaults_are_those_of_the_design(folder) -> None:

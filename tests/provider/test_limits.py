@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 
 import pytest
 
 from rotator.errors import JournalUnavailable
-from rotator.model import Claim
+from rotator.journal.sqlite import SqliteJournal
+from rotator.model import REHEARSAL_RANK, Claim
 from rotator.provider.limits import RateLimits
 from tests.conftest import FakeClock
 
@@ -241,3 +243,30 @@ def test_a_shared_slot_is_dated_when_its_call_is_sent(journal, limits):
     journal.broken = True
     with pytest.raises(JournalUnavailable):
         limits.sending("rotate", Claim(2, "mine"))
+
+
+def test_rehearsals_leave_one_slot_free(journal, clock):
+    """Of the shared limit, whatever it is; with a limit of one there is none to leave."""
+    rehearsal, other = Claim(REHEARSAL_RANK, "rehearsal"), Claim(2, "other")
+    limits = RateLimits(journal, clock, rotate_limit=3)
+    assert [limits.take("rotate", rehearsal) for _ in range(3)] == [0.0, 0.0, 60.0]
+    assert limits.peek("rotate", rehearsal) == 60.0
+    assert (limits.take("rotate", other), limits.take("rotate", other)) == (0.0, 60.0)
+    clock.advance(60)
+    assert RateLimits(journal, clock, rotate_limit=1).take("rotate", rehearsal) == 0.0
+
+
+def test_a_rehearsal_gives_way_to_whoever_waits(clock):
+    """The one slot that becomes free is the waiting rotation's, although the rehearsal asks first."""
+    with closing(SqliteJournal.in_memory(clock)) as shared:
+        limits = RateLimits(shared, clock, rotate_limit=3)
+        rehearsal, other = Claim(REHEARSAL_RANK, "rehearsal"), Claim(2, "other")
+        assert limits.take("rotate", Claim(2, "a")) == 0.0
+        clock.advance(30)
+        assert [limits.take("rotate", Claim(2, name)) for name in "bc"] == [0.0, 0.0]
+        clock.advance(25)
+        assert limits.take("rotate", rehearsal) > 0
+        assert limits.take("rotate", other) == pytest.approx(5)
+        clock.advance(5)
+        assert limits.take("rotate", rehearsal) == pytest.approx(30)
+        assert limits.take("rotate", other) == 0.0

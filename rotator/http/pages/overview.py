@@ -238,8 +238,14 @@ def _row(one: PolicyStatus, now: datetime) -> Html:
         state(one.last_outcome) if one.last_outcome else text("-"),
         text(words.bounds(one.last_outage)),
     )
+    on = one.rehearsal
+    rehearsed = f" · rehearsed {words.rehearsed(on.age_seconds, on.last_outcome)}" if on else None
     about = element(
-        "span", *((foreign(one.owner), " · ") if one.owner else ()), spoken(one.reason), class_="soft about"
+        "span",
+        *((foreign(one.owner), " · ") if one.owner else ()),
+        spoken(one.reason),
+        rehearsed,
+        class_="soft about",
     )
     name = element("th", policy_link(one.name), about, scope="row", role="rowheader")
     told = (

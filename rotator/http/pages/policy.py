@@ -23,7 +23,7 @@ _BEGUN: Final = {
     Trigger.MANUAL: "By hand.",
     Trigger.EMERGENCY: "In an emergency.",
     Trigger.API: "Asked for over HTTP.",
-    Trigger.REHEARSAL: "A rehearsal.",
+    Trigger.REHEARSAL: "A rehearsal of the scheduled path.",
 }
 _COMMANDS: Final = (
     ("rotate it now", "rotator rotate {} --reason TEXT"),
@@ -53,7 +53,8 @@ def answer(name: str, one: PolicyStatus | None, rotations: Sequence[Rotation], n
 def _about(one: PolicyStatus | None, rotations: Sequence[Rotation], now: datetime) -> Html:
     if one is None:
         return element("p", "No policy has this name any more; what it left is its history.")
-    exposed = next((rotation for rotation in rotations if rotation.exposure is not None), None)
+    # What a rehearsal exposed was nobody's token.
+    exposed = next((r for r in rotations if r.exposure and r.trigger is not Trigger.REHEARSAL), None)
     facts = (
         ("Schedule", spoken(one.reason)),
         ("Next due", moment_and_distance(one.next_due_at, now) if one.next_due_at else None),
@@ -70,6 +71,12 @@ def _about(one: PolicyStatus | None, rotations: Sequence[Rotation], now: datetim
         ("Last outcome", state(one.last_outcome) if one.last_outcome else text("none yet")),
         ("Last measured outage", text(words.bounds(one.last_outage)) if one.last_outage else None),
         ("Last exposure", text(words.bounds(exposed.exposure)) if exposed is not None else None),
+        (
+            "Rehearsed",
+            text(words.rehearsed(one.rehearsal.age_seconds, one.rehearsal.last_outcome))
+            if one.rehearsal
+            else None,
+        ),
         ("Owner", foreign(one.owner) if one.owner else None),
         ("Strategy", text(one.strategy)),
         ("Project", element("code", one.project)),
@@ -87,10 +94,16 @@ def _about(one: PolicyStatus | None, rotations: Sequence[Rotation], now: datetim
 
 
 def _attention(one: PolicyStatus, now: datetime) -> tuple[Html, ...]:
-    if not one.attention:
-        return ()
-    told = (notice(one, attention, now, level="h3", named=False) for attention in one.attention)
-    return (section("attention", "Needs attention", *told),)
+    own, of_rehearsal = one.attention, one.rehearsal.attention if one.rehearsal else ()
+    both = (
+        ("attention", "Needs attention", own),
+        ("rehearsal", "Its rehearsal needs attention", of_rehearsal),
+    )
+    return tuple(
+        section(place, title, *(notice(one, entry, now, level="h3", named=False) for entry in found))
+        for place, title, found in both
+        if found
+    )
 
 
 def _rotations(one: PolicyStatus | None, rotations: Sequence[Rotation], now: datetime) -> Html:
@@ -141,7 +154,8 @@ def _rotation(rotation: Rotation, way: Sequence[str], number: int, now: datetime
 
 def summary(rotation: Rotation) -> str:
     """How long it took and what it cost, in a sentence or two."""
-    parts = [_BEGUN[rotation.trigger]]
+    leaked = rotation.trigger is Trigger.REHEARSAL and rotation.emergency is not None
+    parts = ["A rehearsal of an emergency." if leaked else _BEGUN[rotation.trigger]]
     if rotation.finished_at is not None:
         took = (rotation.finished_at - rotation.started_at).total_seconds()
         parts.append(f"Took {_span(took)}.")

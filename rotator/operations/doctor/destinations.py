@@ -119,14 +119,17 @@ def _lives(
     elif unfinished:
         hint = "`rotator run` takes up the unfinished rotation and puts a living token there."
         found.warning(name, "Its token is dead, and a rotation is unfinished.", hint, subject=seen.where)
+    elif policy.rehearses:
+        hint = f"`{policy.renewal}` puts a living one there first."
+        found.warning(name, "Its token is dead (401), and nobody depends on it.", hint, subject=seen.where)
     elif policy.on_out_of_band == "rotate":
-        hint = f"`rotator run` repairs it, because of `on_out_of_band: rotate`; so does `rotator rotate {policy.name}`."
+        hint = f"`rotator run` repairs it, because of `on_out_of_band: rotate`; so does `{policy.renewal}`."
         found.warning(name, "Its token is dead (401).", hint, subject=seen.where)
     else:
         found.failed(
             name,
             "Its token is dead (401), so readers cannot send; no unfinished rotation explains it.",
-            f"`rotator rotate {policy.name}` puts a living one there, if nobody else manages this token. "
+            f"`{policy.renewal}` puts a living one there, if nobody else manages this token. "
             "Scheduled runs leave it alone without `on_out_of_band: rotate`.",
             code=ATTENTION,
             subject=seen.where,
@@ -222,7 +225,7 @@ def _agrees(policy: Policy, seen: _Seen, leading: _Seen | None, found: Findings,
         return
     hint = f"`rotator run`, or `rotator reconcile {policy.name}`, writes the first destination's token there."
     if leading is not None and leading.answer is PingAnswer.DEAD:
-        hint = f"A dead token is not spread: `rotator rotate {policy.name}` puts a new one into both."
+        hint = f"A dead token is not spread: `{policy.renewal}` puts a new one into both."
     elif not ours:
         hint = "It is left as it is while it is not ours to write: mend destination.ours first."
     if seen.reading.value == token:

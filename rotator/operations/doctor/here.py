@@ -12,6 +12,7 @@ from rotator.journal.base import Journal, NoJournal
 from rotator.operations.doctor import disk
 from rotator.operations.doctor.parts import Parts, Records, Setup
 from rotator.operations.doctor.report import ATTENTION, Findings
+from rotator.rehearsal import with_rehearsals
 from rotator.secret import Fingerprinter, Secret
 
 _DOCUMENTED_LIMIT: Final = 10
@@ -73,7 +74,9 @@ def examine_orphans(setup: Setup, journal: Journal | None, found: Findings) -> N
     if journal is None or setup.policy_error is not None:
         return
     try:
-        orphans = [one.rotation for one in unfinished_of(journal, setup.every_policy) if one.orphan]
+        orphans = [
+            one.rotation for one in unfinished_of(journal, with_rehearsals(setup.every_policy)) if one.orphan
+        ]
     except RotatorError as error:
         found.error("rotation.orphan", error)
         return

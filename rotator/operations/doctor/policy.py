@@ -15,6 +15,7 @@ from rotator.operations.doctor.destinations import examine_destinations
 from rotator.operations.doctor.pair import examine_cover
 from rotator.operations.doctor.parts import Parts, Records
 from rotator.operations.doctor.provider import Reached
+from rotator.operations.doctor.rehearsal import examine_rehearsal
 from rotator.operations.doctor.report import ATTENTION, UNUSABLE, Findings
 from rotator.operations.doctor.trail import Trail
 from rotator.secret import Secret
@@ -32,7 +33,17 @@ _UNREACHABLE: Final = 6
 
 
 def examine_policy(policy: Policy, parts: Parts, records: Records, reached: Reached, found: Findings) -> None:
-    """Everything about one policy. Whatever fails is a finding; nothing stops the checks that can be done."""
+    """Everything about one policy, and about what it is rehearsed on. Whatever fails is a finding; nothing stops the
+    checks that can be done."""
+    _examine(policy, parts, records, reached, found)
+
+    def again(rehearsal: Policy, apart: Findings) -> None:
+        _examine(rehearsal, parts, records, reached, apart)
+
+    examine_rehearsal(policy, records, parts.clock, found, again)
+
+
+def _examine(policy: Policy, parts: Parts, records: Records, reached: Reached, found: Findings) -> None:
     unfinished = _standing(policy, records, found)
     facts = _project(policy, parts, reached, found)
     trail = Trail(parts.clock, records.audit, policy)
@@ -58,7 +69,7 @@ def _standing(policy: Policy, records: Records, found: Findings) -> bool:
         return False
     for rotation in unfinished:
         what = f"Rotation {rotation.id} is unfinished; its next step is {rotation.step}."
-        found.warning("rotation", what, f"`rotator run` takes it up, or `rotator rotate {policy.name}`.")
+        found.warning("rotation", what, f"`rotator run` takes it up, or `{policy.renewal}`.")
     if hold is not None:
         what = f"Held since {hold.since:%Y-%m-%d %H:%M} UTC by {hold.by}: nothing rotates it."
         found.warning("hold", what, f"`rotator release {policy.name}` unfreezes it.")
@@ -86,13 +97,13 @@ def _project(policy: Policy, parts: Parts, reached: Reached, found: Findings) ->
     name = f"{facts.name[:_NAME]!r} is visible" if facts.name else "It is visible"
     if facts.token_generated_at is not None:
         found.ok("project", f"{name}; its token was made at {facts.token_generated_at}.", subject=facts.id)
-    elif policy.schedule is None:
+    elif policy.schedule is None or policy.rehearses:
         found.ok("project", f"{name}; the provider tells no time for its token.", subject=facts.id)
     else:
         found.warning(
             "project",
             f"{name}; the provider tells no time for its token, so its schedule has nothing to count from.",
-            f"`rotator rotate {policy.name}` makes a token whose time is known.",
+            f"`{policy.renewal}` makes a token whose time is known.",
             subject=facts.id,
         )
     return facts

@@ -19,6 +19,7 @@ from rotator.operations.doctor.parts import Parts, Setup
 from rotator.operations.doctor.policy import examine_policy
 from rotator.operations.doctor.provider import examine_provider
 from rotator.operations.doctor.report import Check, Findings, Identity, Report
+from rotator.rehearsal import with_rehearsals
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def examine(setup: Setup, parts: Parts, *, patience: float = PATIENCE) -> Report
     records = examine_records(setup, parts, shared)
     examine_orphans(setup, records.journal, shared)
     reached = examine_provider(setup, parts, shared)
-    stores = _stores(setup.policies)
+    stores = _stores(with_rehearsals(setup.policies))
     known: dict[str, Identity] = {}
     jobs = [
         _Job(store, Findings(), partial(_identify, store, spec, parts, known))

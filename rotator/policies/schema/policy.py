@@ -175,8 +175,20 @@ class Drain(Part):
         return value
 
 
+class RehearsalDrain(Drain):
+    """The drain of a rehearsal, in which no consumer has to be waited for."""
+
+    min: Duration = Field("10s", description="At least this long after the last promote.", examples=["10s"])
+    quiet: PositiveDuration = Field(
+        "5s", description="The outgoing token was not used for this long.", examples=["5s"]
+    )
+    max: PositiveDuration = Field(
+        "10m", description="Still in use after this long: `on_max` says what then.", examples=["10m"]
+    )
+
+
 class Rehearsal(Part):
-    """A project and destinations nobody depends on, for `rotator rehearse`."""
+    """Projects and destinations nobody depends on, for `rotator rehearse`."""
 
     project: ProjectId = Field(
         description="A project that no policy rotates.", examples=["1b4e28ba-2fa1-4d2e-883f-0016d3cca427"]
@@ -184,6 +196,33 @@ class Rehearsal(Part):
     destinations: list[Destination] = Field(
         min_length=1, description="Where the rehearsal's token goes. The first is the authoritative one."
     )
+    standby: Standby | None = Field(
+        None,
+        description="Only for create-before-revoke, whose own steps are rehearsed with it. "
+        "Left out: in-place is rehearsed.",
+    )
+    drain: RehearsalDrain | None = Field(
+        None, description="Only beside `standby`. 10s, 5s and 10m if left out: nobody has to be waited for."
+    )
+    verify: list[Verifier] | None = Field(
+        None,
+        min_length=1,
+        description="How the rehearsal's token is proved to work. As the policy's is, if left out.",
+    )
+    schedule: Schedule | None = Field(
+        None,
+        description="When `run` and `serve` rehearse, counted from the last rehearsal that succeeded. "
+        "Left out: only when asked to.",
+    )
+
+    @field_validator("drain")
+    @classmethod
+    def _has_an_outgoing_token(
+        cls, value: RehearsalDrain | None, info: ValidationInfo
+    ) -> RehearsalDrain | None:
+        if "standby" in info.data and info.data["standby"] is None and value is not None:
+            raise wrong("needs `standby` beside it; accepted: both, or neither")
+        return value
 
 
 class Policy(Part):
@@ -243,6 +282,16 @@ class Policy(Part):
     def _has_an_outgoing_token(cls, value: Drain | None, info: ValidationInfo) -> Drain | None:
         if info.data.get("strategy") == "in-place" and value is not None:
             raise wrong("is not for in-place; accepted: only with create-before-revoke or assisted")
+        return value
+
+    @field_validator("rehearsal")
+    @classmethod
+    def _rehearses_its_own_steps(cls, value: Rehearsal | None, info: ValidationInfo) -> Rehearsal | None:
+        strategy = info.data.get("strategy")
+        if value is not None and value.standby is not None and strategy in ("in-place", "assisted"):
+            raise wrong(
+                f"has `standby`, which is not for {strategy}; accepted: only with create-before-revoke"
+            )
         return value
 
 

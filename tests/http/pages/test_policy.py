@@ -7,8 +7,20 @@ from datetime import timedelta
 
 import pytest
 
+from rotator.clock import Instant
 from rotator.http.pages import policy as policy_page
-from rotator.model import Bounds, DestinationRecord, DestinationState, StepOutcome, StepRecord, Verified
+from rotator.model import (
+    Bounds,
+    DestinationRecord,
+    DestinationState,
+    Emergency,
+    Order,
+    StepOutcome,
+    StepRecord,
+    Trigger,
+    Verified,
+)
+from rotator.views import RehearsalStatus
 from tests.http.pages import scene
 from tests.http.pages.outline import read
 from tests.http.pages.test_overview import HOSTILE
@@ -128,3 +140,51 @@ def test_a_clock_that_was_set_back_breaks_no_drawing(client, board):
     board.past = [replace(one, steps=back)]
     answer, _ = read(client, PATH)
     assert 'width="-' not in answer.text
+
+
+REHEARSAL = RehearsalStatus(
+    last_success_at=T0 - timedelta(days=5),
+    age_seconds=5 * 86400.0,
+    seconds=4.2,
+    last_outcome="needs-attention",
+    next_due_at=None,
+    overdue=False,
+    reason="no schedule: rehearsed only when asked to",
+    attention=(replace(scene.attention("billing-production"), code="unclear", message="It is unclear"),),
+)
+
+
+def test_rehearsals_are_told_apart_from_the_real_thing(client, board):
+    """Their age and outcome, their own troubles, and each path by what it rehearsed; no exposure of theirs is the
+    policy's."""
+    board.policies = [scene.status(rehearsal=REHEARSAL)]
+    common = {"policy": "billing-production/rehearsal", "trigger": Trigger.REHEARSAL}
+    leak = Emergency(Instant(T0, "boot-1", 1.0), Order.KILL_FIRST, 0.0)
+    board.past = [
+        replace(scene.in_place(), **common, emergency=leak, exposure=Bounds(1.0, 2.0)),
+        replace(scene.in_place(), **common),
+    ]
+    answer, outline = read(client, PATH)
+    for text in (
+        "A rehearsal of an emergency.",
+        "A rehearsal of the scheduled path.",
+        "5d ago, then needs-attention",
+        "Its rehearsal needs attention",
+        "It is unclear",
+    ):
+        assert text in outline.text
+    assert 'id="attention"' not in answer.text
+    assert "Last exposure" not in outline.text
+
+
+def test_the_overview_tells_a_rehearsal_in_a_few_words(client, board):
+    """Beside the policy; one that was never rehearsed says so, one that cannot be says nothing."""
+    board.policies = [
+        scene.status("a", rehearsal=REHEARSAL),
+        scene.status("b", rehearsal=replace(REHEARSAL, age_seconds=None, last_outcome=None)),
+        scene.status("c"),
+    ]
+    _, outline = read(client, "/")
+    assert outline.text.count("rehearsed") == 2
+    assert "rehearsed 5d ago, then needs-attention" in outline.text
+    assert "rehearsed never" in outline.text

@@ -142,6 +142,12 @@ def test_a_webhook_that_cannot_pretend(
     assert workload.told == [CALL.id]
 
 
+def test_others_write_while_we_rehearse(cluster: ApiServer, mailer: KubernetesRestart) -> None:
+    """A conflict of the dry run is no lack of permission."""
+    cluster.fail(statuses.conflict("apps", "deployments", "mailer"), verb="patch")
+    mailer.preflight()
+
+
 def test_a_policy_of_the_cluster_denies_it(
     cluster: ApiServer, workload: Workload, mailer: KubernetesRestart
 ) -> None:

@@ -44,7 +44,7 @@ def busy(board):
         )
     ]
     rehearsed = scene.in_place(policy="billing-production/rehearsal", trigger=Trigger.REHEARSAL)
-    board.past = [rehearsed, *scene.history()]
+    board.past = [rehearsed, *(replace(one, consumers=scene.CONSUMERS) for one in scene.history())]
 
 
 def gone(board):

@@ -1,5 +1,7 @@
 """How far a rollout has come, by what `kubectl rollout status` looks at. Pure: an object in, words out.
 
+In two things it is not followed: pods that a partition leaves as they are have not read anything again, and what
+serves in full has come to its end however late that was.
 A controller writes `status.observedGeneration` when it has seen a change; before that the rest of `status` is about
 the time before the change.
 """

@@ -10,8 +10,9 @@ import pytest
 
 from rotator.engine.resting import claim_of, token_known_dead
 from rotator.engine.states import steps_of
-from rotator.errors import InvalidInput
+from rotator.errors import Busy, InvalidInput
 from rotator.journal.base import Hold, SpoolState
+from rotator.journal.holder import this_process
 from rotator.model import REHEARSAL_RANK, State, Trigger
 from rotator.operations import rehearse as operation
 from rotator.operations.rehearsals import mints_of
@@ -390,3 +391,16 @@ def test_no_mint_of_a_rehearsal_is_urgent(make_bench: Callable[..., Bench]) -> N
     ranks = {claim_of(one).rank for one in (scheduled, emergency, dead)}
     assert ranks == {REHEARSAL_RANK}
     assert claim_of(replace(dead, trigger=Trigger.SCHEDULE)).rank == 0
+
+
+def test_a_rehearsed_emergency_takes_the_lease_from_nobody(make_bench: Callable[..., Bench]) -> None:
+    """A real one would; whoever is at work on the rehearsal's project goes on."""
+    bench = rehearsable("in-place", make_bench)
+    rehearsal = rehearsal_of(bench.policy)
+    bench.runner.rotate(rehearsal, Trigger.REHEARSAL, "a drill")
+    other = replace(this_process(bench.clock, "other"), id="other")
+    lease = bench.wiring.journal.acquire(rehearsal.projects, other, ttl=1e9)
+    work = Work(bench.runner, bench.wiring.ports, bench.policy, "a drill", bench.stop)
+    with pytest.raises(Busy):
+        work.leak()
+    bench.wiring.journal.check(lease)

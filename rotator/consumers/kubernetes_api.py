@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import rotator
 from rotator.consumers.kubernetes_errors import Reply, Resource, explain, no_answer
@@ -65,6 +66,7 @@ class KubernetesApi:
         self._call_timeout = call_timeout
         self._lock = threading.Lock()
         self._session: _Session | None = None
+        self._patience = _Patience(_CREDENTIAL)
         self._versions: dict[str, str] = {}
         """By group: the version that answered last."""
 
@@ -113,17 +115,25 @@ class KubernetesApi:
         known = self._versions.get(resource.group)
         reply = Reply(404)
         for version in sorted(resource.versions, key=lambda one: one != known):
-            reply = self._send(resource, version, verb, change, dry_run=dry_run)
+            session = self._connected()
+            reply = self._send(session, resource, version, verb, change, dry_run=dry_run)
             if reply.status == 401:
-                self.close()
-                reply = self._send(resource, version, verb, change, dry_run=dry_run)
+                self._forget(session)
+                reply = self._send(self._connected(), resource, version, verb, change, dry_run=dry_run)
             if not reply.is_no_such_path:
                 self._versions[resource.group] = version
                 break
         return reply
 
+    def _forget(self, session: _Session) -> None:
+        """Others may be using its connections, so they are left to end by themselves."""
+        with self._lock:
+            if self._session is session:
+                self._session = None
+
     def _send(
         self,
+        session: _Session,
         resource: Resource,
         version: str,
         verb: str,
@@ -131,8 +141,7 @@ class KubernetesApi:
         *,
         dry_run: bool,
     ) -> Reply:
-        session = self._connected()
-        authorization = _within(_CREDENTIAL, session.credential)
+        authorization = self._patience.wait(session.credential)
         url = session.address + resource.path(version)
         if change is not None:
             url += f"?fieldManager={_OWNER}" + ("&dryRun=All" if dry_run else "")
@@ -185,7 +194,7 @@ class KubernetesApi:
     def _connected(self) -> _Session:
         with self._lock:
             if self._session is None:
-                self._session = _within(_CREDENTIAL, _connect)
+                self._session = self._patience.wait(_connect)
             return self._session
 
 
@@ -210,20 +219,22 @@ def _connect() -> _Session:
         else:
             files = named or str(_HOME.expanduser())
             config.load_kube_config(files, client_configuration=configuration, persist_config=False)
-        if is_loopback(urlsplit(configuration.host).hostname):
-            configuration.proxy = None
+        server = urlsplit(configuration.host)
+        # The client takes HTTP_PROXY for https as well, and a proxy for this machine.
+        configuration.proxy = None if is_loopback(server.hostname) else getproxies().get(server.scheme)
         session = _Session(
             configuration.host.rstrip("/"),
             RESTClientObject(configuration).pool_manager,
             lambda: _authorization(configuration),
         )
-        shown = session.address.startswith("http://") and not is_loopback(urlsplit(session.address).hostname)
         who = session.credential()
+    except RotatorError:
+        raise
     # Whatever a library throws may quote the file, with the credentials in it.
     except Exception as error:  # noqa: BLE001
         problem = type(error).__name__
     else:
-        if shown and who is not None:
+        if who is not None and server.scheme != "https" and not is_loopback(server.hostname):
             raise InvalidInput(
                 f"{where} names a server by http, which would show our credential to the network",
                 then="Nothing was sent",
@@ -257,26 +268,42 @@ def _seconds(retry_after: str | None) -> float | None:
     return float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
 
 
-def _within(seconds: float, do: Callable[[], T]) -> T:
-    """What `do` gives or raises; Unreachable when it takes longer. What is late goes on by itself, unheard."""
-    heard: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+class _Patience:
+    """Waits for credentials, and not for ever. Safe to use from several threads."""
 
-    def work() -> None:
-        leave_signals_to_main()
-        try:
-            heard.put((do(), None))
-        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
-            heard.put((None, error))
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._late: threading.Thread | None = None
 
-    threading.Thread(target=work, name="kubernetes-credential", daemon=True).start()
-    try:
-        found, error = heard.get(timeout=seconds)
-    except queue.Empty:
+    def wait(self, do: Callable[[], T]) -> T:
+        """What `do` gives or raises. Raises Unreachable when it takes longer, and at once while an earlier one that
+        took longer has not ended: whatever it waits for, another one would wait as well."""
+        if self._late is None or not self._late.is_alive():
+            heard: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+            thread = threading.Thread(
+                target=_put, args=(heard, do), name="kubernetes-credential", daemon=True
+            )
+            thread.start()
+            try:
+                return _taken(*heard.get(timeout=self._seconds))
+            except queue.Empty:
+                self._late = thread
         raise Unreachable(
-            f"No credential for Kubernetes could be had within {seconds:g} s",
+            f"No credential for Kubernetes could be had within {self._seconds:g} s",
             then="Nothing was sent; it is tried again",
             remedy="Look at the command that the kubeconfig names (`exec`): does it wait for somebody?",
-        ) from None
+        )
+
+
+def _put(heard: queue.SimpleQueue[tuple[T | None, BaseException | None]], do: Callable[[], T]) -> None:
+    leave_signals_to_main()
+    try:
+        heard.put((do(), None))
+    except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+        heard.put((None, error))
+
+
+def _taken(found: T | None, error: BaseException | None) -> T:
     if isinstance(error, RotatorError):
         raise error
     if error is not None:

@@ -76,13 +76,13 @@ def _stateful_set(found: Mapping[str, Any], status: Mapping[str, Any]) -> Standi
     ready = _number(status, "readyReplicas")
     if ready < wanted:
         return Standing(done=False, detail=_of(ready, wanted, "ready"))
+    if updated >= wanted:
+        return _all_new(wanted)
     if behind:
         done = updated >= wanted - behind
         detail = f"{_of(updated, wanted, 'new')}; `partition` leaves {behind} as they are"
         return Standing(done=False, detail=detail, stuck=done)
-    if updated < wanted or status.get("updateRevision") != status.get("currentRevision"):
-        return Standing(done=False, detail=_of(updated, wanted, "new"))
-    return _all_new(wanted)
+    return Standing(done=False, detail=_of(updated, wanted, "new"))
 
 
 def _daemon_set(_found: Mapping[str, Any], status: Mapping[str, Any]) -> Standing:

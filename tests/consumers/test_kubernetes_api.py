@@ -315,10 +315,16 @@ def test_a_command_that_waits_for_somebody(
     cluster: ApiServer, mailer: KubernetesRestart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given up, as something that may be tried again; nothing was sent."""
-    monkeypatch.setattr(kubernetes_api, "_CREDENTIAL", 0.3)
-    cluster.kubeconfig(tmp_path / "kubeconfig", user=plugin(tmp_path, "exec sleep 5"))
-    with pytest.raises(Unreachable, match=r"No credential for Kubernetes could be had within 0\.3 s"):
-        mailer.preflight()
+    monkeypatch.setattr(mailer._annotation._api._patience, "_seconds", 0.5)
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    command = f"echo >> {started}; until [ -e {ended} ]; do sleep 0.05; done; echo no credential; exit 1"
+    cluster.kubeconfig(tmp_path / "kubeconfig", user=plugin(tmp_path, command))
+    for _ in range(3):
+        with pytest.raises(Unreachable, match=r"No credential for Kubernetes could be had within 0\.5 s"):
+            mailer.preflight()
+    # What waits already is not started a second time.
+    assert started.read_text() == "\n"
+    ended.touch()
     assert cluster.asked == []
 
 
@@ -362,7 +368,7 @@ def test_a_credential_does_not_cross_the_network_by_http(
 def test_a_token_that_cannot_be_sent(cluster: ApiServer, mailer: KubernetesRestart, tmp_path: Path) -> None:
     """A line end inside a token is said, without the token."""
     cluster.kubeconfig(tmp_path / "kubeconfig", token="first-half\nsecond-half")
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(InvalidInput, match="cannot be sent") as caught:
         mailer.preflight()
     assert "half" not in str(caught.value)
 

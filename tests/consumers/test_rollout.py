@@ -49,10 +49,10 @@ OTHER = {"updateRevision": "b", "currentRevision": "a"}
         (deployment(**{**DONE, "replicas": 4}), False, "1 old pod not ended yet"),
         (deployment(**{**DONE, "availableReplicas": 2}), False, "2 of 3 pods are new and available"),
         (stateful_set(**DONE, **SAME), True, "3 pods, all new"),
-        (stateful_set(**DONE, **OTHER), False, "3 of 3 pods are new"),
+        (stateful_set(partition=1, **DONE, **SAME), True, "3 pods, all new"),
         (stateful_set(**{**DONE, "updatedReplicas": 2}, **OTHER), False, "2 of 3 pods are new"),
         (stateful_set(**{**DONE, "readyReplicas": 2}, **SAME), False, "2 of 3 pods are ready"),
-        (stateful_set(0, **SAME), True, "it has no pods now"),
+        (stateful_set(0, **OTHER), True, "it has no pods now"),
         (
             daemon_set(desiredNumberScheduled=2, updatedNumberScheduled=2, numberAvailable=2),
             True,

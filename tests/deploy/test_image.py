@@ -81,8 +81,8 @@ def closure(wanted: list[Requirement]) -> set[str]:
 
 
 def test_first_part_of_the_requirements_is_what_rotator_runs_with() -> None:
-    """It is what `rotator[postgres]` needs, all of it, and nothing that only tests need."""
-    needed = closure([Requirement("rotator[postgres]")]) - {"rotator"}
+    """It is what `rotator[kubernetes,postgres]` needs, all of it, and nothing that only tests need."""
+    needed = closure([Requirement("rotator[kubernetes,postgres]")]) - {"rotator"}
     # colorama is for Windows: pinned under a marker, never installed here.
     assert part("what rotator runs with") - {"colorama"} == needed
     assert not part("what rotator runs with") & part("what only its tests and linters need")

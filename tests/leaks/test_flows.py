@@ -13,6 +13,7 @@ from rotator.audit.events import EVENTS
 from tests.acceptance.site import eventually
 from tests.crash.harness import ROOT, Nursery
 from tests.leaks import (
+    flows_of_consumers,
     flows_of_emergency,
     flows_of_notifiers,
     flows_of_overlap,
@@ -29,6 +30,7 @@ EVERY = (
     | flows_of_overlap.FLOWS
     | flows_of_emergency.FLOWS
     | flows_of_notifiers.FLOWS
+    | flows_of_consumers.FLOWS
     | flows_of_rehearsals.FLOWS
 )
 

@@ -379,7 +379,7 @@ class Runner:
         why = (
             "A newer token was made before every consumer had this one."
             if only_consumers
-            else ("A newer rotation took its place.")
+            else "A newer rotation took its place."
         )
         message = f"{rotation.message} {why}".strip()
         ended = State.COMPLETED if only_consumers else State.FAILED

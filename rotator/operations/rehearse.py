@@ -9,10 +9,10 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rotator.audit.base import AuditEvent
 from rotator.clock import Instant, rfc3339
@@ -32,6 +32,8 @@ from rotator.policies.schedule import NextCron
 from rotator.rehearsal import rehearsal_name, rehearsal_of
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 DRAIN: Final = 300.0
 """Seconds that the emergency path drains at most, as `rotate --emergency` does unless told."""
@@ -91,6 +93,13 @@ class Work:
     def past(self) -> Past:
         return past_of(self.ports.journal, self.rehearsal)
 
+    @property
+    def done(self) -> Rehearsed | None:
+        """The latest, where this work has had a hand in it."""
+        latest = self.past().latest
+        ours = latest is not None and any(one.id in self._ours for one in latest.rotations)
+        return latest if ours else None
+
     def begin(self, *, anew: bool) -> list[Rotation]:
         """Takes up what is open, and begins the scheduled path: always, or, unless `anew`, where what was open could
         not be brought on. Raises as `Runner.rotate`, AuditUnavailable."""
@@ -141,7 +150,7 @@ class Work:
 
     def note_end(self) -> None:
         """Audits the end of what it had a hand in. Raises AuditUnavailable, JournalUnavailable."""
-        latest = self.past().latest
+        latest = self.done
         if latest is None or not latest.ended or latest == self._before or latest.latest.id not in self._ours:
             return
         self.ended = latest
@@ -168,6 +177,25 @@ class Work:
         )
 
 
+def _apart(
+    works: Sequence[Work], do: Callable[[Work], Result]
+) -> Iterator[tuple[str, Result | RotatorError]]:
+    """Does it for each, side by side; those that share a project one after the other, because they need the same
+    lease."""
+    chains: list[list[Work]] = []
+    for work in works:
+        mine = set(work.rehearsal.projects)
+        shared = [chain for chain in chains if any(mine & set(one.rehearsal.projects) for one in chain)]
+        chains = [chain for chain in chains if chain not in shared]
+        chains.append([*(one for chain in shared for one in chain), work])
+
+    def in_turn(chain: Sequence[Work]) -> list[tuple[str, Result | RotatorError]]:
+        return [(work.policy.name, attempted(partial(do, work))) for work in chain]
+
+    for name, results in side_by_side({chain[0].policy.name: partial(in_turn, chain) for chain in chains}):
+        yield from [(name, results)] if isinstance(results, RotatorError) else results
+
+
 # --- for a person ----------------------------------------------------------------------------------
 
 
@@ -180,16 +208,18 @@ def rehearse(
     looked: Callable[[Rotation], None],
     said: Callable[[str, str], None] = lambda _name, _text: None,
 ) -> tuple[Outcome, list[Told], Report | None]:
-    """Rehearses the policies side by side, each through both paths and their drains. The report is the emergency
-    paths', as an emergency gives it. `looked` is told of each look at a drain, `said` what a rehearsal waits for.
-    Raises InvalidInput where one has nothing to be rehearsed on; JournalUnavailable."""
+    """Rehearses the policies side by side, those that share a project in turn, each through both paths and their
+    drains. The report is the emergency paths', as an emergency gives it.
+
+    `looked` is told of each look at a drain, `said` what a rehearsal waits for. Raises InvalidInput where a policy
+    has nothing to be rehearsed on; JournalUnavailable.
+    """
     works = [
         Work(runner, ports, policy, reason, stop, partial(said, rehearsal_name(policy.name)))
         for policy in policies
     ]
     gathered = Gathered()
-    jobs = {work.policy.name: partial(_both_paths, work, looked) for work in works}
-    for name, result in side_by_side(jobs):
+    for name, result in _apart(works, lambda work: _both_paths(work, looked)):
         if isinstance(result, RotatorError):
             gathered.fail(name, result)
             continue
@@ -202,8 +232,8 @@ def rehearse(
         if stopped is not None:
             gathered.codes.append(exit_code_of(stopped))
             gathered.notes = [*dict.fromkeys((*gathered.notes, str(stopped)))]
-    told = [Told(work.policy, work.rehearsal, work.past().latest) for work in works]
-    gathered.codes += [NOT_PROVED for one in told if _not_proved(one.rehearsed)]
+    told = [Told(work.policy, work.rehearsal, work.done) for work in works]
+    gathered.codes += [NOT_PROVED for work in works if _not_proved(work.ended)]
     outcome = gathered.outcome()
     return outcome, told, _report(works, outcome)
 
@@ -272,8 +302,15 @@ def advance(
 
     `may_begin` is asked with the rehearsal before one that is due begins. Raises JournalUnavailable, Interrupted.
     """
-    gathered = Gathered()
-    work = Work(runner, ports, policy, "", stop, partial(log.info, "%s: %s", rehearsal_name(policy.name)))
+    return _advance(_for_advance(runner, ports, policy, stop), next_cron, may_begin)
+
+
+def _for_advance(runner: Runner, ports: Ports, policy: Policy, stop: Stop) -> Work:
+    return Work(runner, ports, policy, "", stop, partial(log.info, "%s: %s", rehearsal_name(policy.name)))
+
+
+def _advance(work: Work, next_cron: NextCron, may_begin: Callable[[Policy], bool]) -> Advanced:
+    gathered, ports, stop = Gathered(), work.ports, work.stop
     taken_up = False
     for rotation in open_rotations(ports.journal, work.rehearsal):
         gathered.take(work.rehearsal.name, attempted(partial(work.resume, rotation)))
@@ -304,12 +341,8 @@ def run_due(
     runner: Runner, ports: Ports, policies: Iterable[Policy], next_cron: NextCron, stop: Stop, into: Gathered
 ) -> None:
     """The rehearsals of one `run`, after everything else: their outcome is added to `into`."""
-    jobs = {
-        policy.name: partial(advance, runner, ports, policy, next_cron, stop)
-        for policy in policies
-        if policy.rehearsal is not None
-    }
-    for name, result in side_by_side(jobs):
+    works = [_for_advance(runner, ports, policy, stop) for policy in policies if policy.rehearsal is not None]
+    for name, result in _apart(works, lambda work: _advance(work, next_cron, lambda _: True)):
         if isinstance(result, RotatorError):
             into.fail(name, result)
             continue

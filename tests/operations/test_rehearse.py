@@ -10,9 +10,10 @@ import pytest
 
 from rotator.engine.resting import claim_of, token_known_dead
 from rotator.engine.states import steps_of
-from rotator.errors import InvalidInput
+from rotator.errors import Busy, InvalidInput
 from rotator.journal.base import Hold, SpoolState
-from rotator.model import REHEARSAL_RANK, State, Trigger
+from rotator.journal.holder import this_process
+from rotator.model import REHEARSAL_RANK, Policy, State, Trigger
 from rotator.operations import rehearse as operation
 from rotator.operations.rehearsals import mints_of
 from rotator.operations.rehearse import HANDOVER, Work
@@ -217,8 +218,8 @@ def test_a_policy_that_is_held_is_rehearsed_and_a_held_rehearsal_is_not(
     journal.release_hold("billing")
     journal.hold(Hold("billing/rehearsal", bench.clock.now(), "ana@desk", "no more of it"))
     bench.clock.advance(120)
-    outcome, _, _ = rehearse(bench)
-    assert outcome.exit_code == 5
+    outcome, (told,), _ = rehearse(bench)
+    assert (outcome.exit_code, told.rehearsed) == (5, None)
     assert len(of_rehearsal(bench)) == 2
     assert bench.rotate().state is State.COMPLETED
 
@@ -233,13 +234,9 @@ def test_two_commands_side_by_side_rehearse_once(make_bench: Callable[..., Bench
     assert len(of_rehearsal(bench)) == 2
 
 
-def test_policies_that_share_a_project_end_one_another_s_rehearsals(
-    make_bench: Callable[..., Bench],
-) -> None:
-    """Each kills what the other has stored; the next one repairs that first, and an open one is finished, not
-    hurried."""
-    bench = rehearsable("in-place", make_bench)
-    other = replace(
+def sharing(bench: Bench) -> Policy:
+    """Another policy that is rehearsed on the same project, with a place of its own."""
+    return replace(
         bench.policy,
         name="other",
         rehearsal=replace(
@@ -254,6 +251,15 @@ def test_policies_that_share_a_project_end_one_another_s_rehearsals(
         ),
         snapshot={**bench.policy.snapshot, "name": "other"},
     )
+
+
+def test_policies_that_share_a_project_end_one_another_s_rehearsals(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """Each kills what the other has stored; the next one repairs that first, and an open one is finished, not
+    hurried."""
+    bench = rehearsable("in-place", make_bench)
+    other = sharing(bench)
     die_at_the_mint(bench, 1, executed=True)
     with pytest.raises(Killed):
         rehearse(bench)
@@ -313,6 +319,18 @@ def test_a_signal_while_it_waits_for_room_leaves_it_half(make_bench: Callable[..
     bench.clock.advance(HANDOVER)
     assert run(bench).exit_code == 0
     assert past(bench).success is not None
+
+
+def test_policies_that_share_a_project_are_rehearsed_in_turn(make_bench: Callable[..., Bench]) -> None:
+    """By one command; each from its beginning to its end, so none finds the other at work."""
+    bench = rehearsable("in-place", make_bench)
+    outcome, told, report = rehearse(bench, bench.policy, sharing(bench))
+    assert outcome.exit_code == 0, outcome
+    assert [one.view()["outcome"] for one in told] == ["completed", "completed"]
+    assert report is not None
+    assert report.all_dead
+    spans = sorted((one.started_at, one.finished_at, one.policy) for one in outcome.rotations)
+    assert [policy for _, _, policy in spans] == [*["billing/rehearsal"] * 2, *["other/rehearsal"] * 2]
 
 
 def test_a_rehearsal_leaves_room_for_whatever_leaks_next(make_bench: Callable[..., Bench]) -> None:
@@ -390,3 +408,16 @@ def test_no_mint_of_a_rehearsal_is_urgent(make_bench: Callable[..., Bench]) -> N
     ranks = {claim_of(one).rank for one in (scheduled, emergency, dead)}
     assert ranks == {REHEARSAL_RANK}
     assert claim_of(replace(dead, trigger=Trigger.SCHEDULE)).rank == 0
+
+
+def test_a_rehearsed_emergency_takes_the_lease_from_nobody(make_bench: Callable[..., Bench]) -> None:
+    """A real one would; whoever is at work on the rehearsal's project goes on."""
+    bench = rehearsable("in-place", make_bench)
+    rehearsal = rehearsal_of(bench.policy)
+    bench.runner.rotate(rehearsal, Trigger.REHEARSAL, "a drill")
+    other = replace(this_process(bench.clock, "other"), id="other")
+    lease = bench.wiring.journal.acquire(rehearsal.projects, other, ttl=1e9)
+    work = Work(bench.runner, bench.wiring.ports, bench.policy, "a drill", bench.stop)
+    with pytest.raises(Busy):
+        work.leak()
+    bench.wiring.journal.check(lease)

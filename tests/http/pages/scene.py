@@ -13,6 +13,8 @@ from rotator.model import (
     Attention,
     Bounds,
     CanaryCount,
+    ConsumerRecord,
+    ConsumerState,
     Death,
     DestinationRecord,
     DestinationState,
@@ -28,7 +30,7 @@ from rotator.model import (
     Trigger,
     Verified,
 )
-from rotator.views import PolicyStatus
+from rotator.views import PolicyStatus, RehearsalStatus
 from tests.journal.builders import PROJECT, STANDBY, T0, rotation
 
 LONG = "a" + "-very-long-name-of-a-policy" * 2 + "-x"
@@ -255,6 +257,34 @@ def stuck(name: str, begin: datetime = T0 - timedelta(minutes=21)) -> Rotation:
         ),
         message="The store does not take the new token; trying again in 40 s",
     )
+
+
+CONSUMERS = (
+    ConsumerRecord(
+        "external-secret",
+        "ExternalSecret shop/mailer",
+        "fp_" + "3" * 20,
+        ConsumerState.DONE,
+        detail="it has synced",
+    ),
+    ConsumerRecord(
+        "kubernetes-restart",
+        f"Deployment {'n' * 63}/{'w' * 63}",
+        "fp_" + "3" * 20,
+        ConsumerState.FAILED,
+        detail="1 of 3 pods is new; its progress deadline has passed",
+    ),
+)
+"""One that has come to its end, and one with a long name that has not."""
+REHEARSED = RehearsalStatus(
+    last_success_at=T0 - timedelta(days=40),
+    age_seconds=40 * 86400.0,
+    seconds=12.5,
+    last_outcome="needs-attention",
+    next_due_at=T0 - timedelta(days=10),
+    overdue=True,
+    reason="10d over: every 30d",
+)
 
 
 def status(_name: str = "billing-production", **changes: Any) -> PolicyStatus:

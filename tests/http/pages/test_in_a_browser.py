@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise, product
 
 import pytest
 
+from rotator.model import Trigger
 from tests.http.pages import scene
 from tests.http.pages.test_overview import HOSTILE
 
@@ -28,10 +30,12 @@ def many(board):
 
 def busy(board):
     """Everything that a policy's page can show."""
+    trouble = scene.attention("billing-production/rehearsal", "consumer-behind", message="word" * 100)
     board.policies = [
         scene.with_rotation(
-            scene.draining("billing-production"),
+            replace(scene.draining("billing-production"), consumers=scene.CONSUMERS),
             state="needs-attention",
+            rehearsal=replace(scene.REHEARSED, attention=(trouble,)),
             owner=scene.OWNERS[4],
             attention=(
                 scene.attention("billing-production"),
@@ -39,7 +43,8 @@ def busy(board):
             ),
         )
     ]
-    board.past = list(scene.history())
+    rehearsed = scene.in_place(policy="billing-production/rehearsal", trigger=Trigger.REHEARSAL)
+    board.past = [rehearsed, *(replace(one, consumers=scene.CONSUMERS) for one in scene.history())]
 
 
 def gone(board):

@@ -354,6 +354,7 @@ def test_a_kubeconfig_that_cannot_be_used(
     with pytest.raises(InvalidInput, match="cannot be used") as caught:
         mailer.preflight()
     assert str(path) in str(caught.value)
+    assert ("there is no such file" in str(caught.value)) is (text is None)
     assert "secret-in-a-broken-file" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None

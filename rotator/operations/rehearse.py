@@ -306,7 +306,9 @@ def advance(
 
 
 def _for_advance(runner: Runner, ports: Ports, policy: Policy, stop: Stop) -> Work:
-    return Work(runner, ports, policy, "", stop, partial(log.info, "%s: %s", rehearsal_name(policy.name)))
+    return Work(
+        runner, ports, policy, "begun before", stop, partial(log.info, "%s: %s", rehearsal_name(policy.name))
+    )
 
 
 def _advance(work: Work, next_cron: NextCron, may_begin: Callable[[Policy], bool]) -> Advanced:

@@ -54,7 +54,7 @@ class Kind:
 
 
 def _steps(form: Form, first: str = "", last: str = "") -> tuple[str, ...]:
-    names = [step.name for step in states._STEPS[form]]
+    names = [step.name for step in states._STEPS[form] if step not in states._OF_CONSUMERS]
     begin = names.index(first) if first else 0
     end = names.index(last) if last else len(names) - 1
     return tuple(names[begin : end + 1])

@@ -62,3 +62,18 @@ def test_what_a_policy_left_open_is_told_of_it_alone(board, town, clock):
     assert (found.state, found.rotation) == ("needs-attention", replace(orphan))
     assert board.status("billing").name == "billing"
     assert board.status("checkout").attention == ()
+
+
+def test_rehearsals_stand_among_a_policy_s_rotations(board, town, clock):
+    """Newest first, unless they are not asked for; those of another policy stand with that one."""
+    for number, name in enumerate(("billing", "billing/rehearsal", "checkout/rehearsal", "billing")):
+        begun = clock.now() + timedelta(minutes=number)
+        keep(
+            town,
+            clock,
+            rotation(f"r-{number}", policy=name, started_at=begun, step="", state=State.COMPLETED),
+        )
+    assert [one.id for one in board.rotations("billing", 10)] == ["r-3", "r-1", "r-0"]
+    assert [one.id for one in board.rotations("billing", 2)] == ["r-3", "r-1"]
+    assert [one.id for one in board.rotations("billing", 2, rehearsals=False)] == ["r-3", "r-0"]
+    assert [one.id for one in board.rotations(None, 10)] == ["r-3", "r-2", "r-1", "r-0"]

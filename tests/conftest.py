@@ -27,7 +27,7 @@ LONG_EXAMPLES = 3000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="take the big numbers; may take an hour")
+    parser.addoption("--long", action="store_true", help="take the big numbers; takes an hour")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -45,9 +45,7 @@ def tell_consumers(context: Context) -> StepResult:
         )
     # A leaked token's death is still to be proved: whoever cannot be told at once is told afterwards.
     for _ in context.attempts(0.0 if rotation.urgent else context.timings.consumer_budget):
-        _look(context)
-        untold = [one for one in context.rotation.consumers if one.told is None]
-        if not any(one.state is ConsumerState.PENDING for one in untold):
+        if not _look(context):
             break
     if left := _raise_behind(context):
         return StepResult(StepOutcome.FAILED, "; ".join(left))
@@ -98,22 +96,30 @@ def _served_now(context: Context) -> str | None:
     return context.rotation.new_fingerprint
 
 
-def _look(context: Context) -> None:
-    """Tells those who were not told and may be by now, and asks the others how far they have come."""
-    syncs = ""
+def _look(context: Context) -> bool:
+    """Tells those who were not told and may be by now, and asks the others how far they have come.
+
+    Returns whether somebody is still to be told whom trying again soon may reach.
+    """
+    soon = False
+    sync: ConsumerRecord | None = None
     for place, (entry, consumer) in enumerate(context.consumers):
         record = context.rotation.consumers[place]
         if record.state is ConsumerState.DONE:
             continue
-        if record.told is None and syncs:
-            _record(context, place, replace(record, detail=f"to be told once {syncs} has synced"))
+        if record.told is None and sync is not None:
+            _record(context, place, replace(record, detail=f"to be told once {sync.ref} has synced"))
+            soon = soon or sync.state is not ConsumerState.FAILED
             continue
         if record.told is None:
             _tell(context, place, consumer)
         if context.rotation.consumers[place].told is not None:
             _ask(context, place, consumer)
-        if entry["type"] == _SYNCS and context.rotation.consumers[place].state is not ConsumerState.DONE:
-            syncs = record.ref
+        record = context.rotation.consumers[place]
+        soon = soon or (record.told is None and record.state is ConsumerState.PENDING)
+        if entry["type"] == _SYNCS and record.state is not ConsumerState.DONE:
+            sync = record
+    return soon
 
 
 def _tell(context: Context, place: int, consumer: Consumer) -> None:

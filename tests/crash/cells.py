@@ -5,7 +5,7 @@ is a generator that yields for how many seconds it need not be asked again.
 
 What a crash leaves is the same after a call and before the next one, and the same before and after a call that
 only reads or syncs: a killed process loses nothing that it wrote. So each state of the world is left once, before
-every call that writes and after the last one. With --long it is before and after every call all the same.
+every call that writes and after the last one; with --long once for each of the three commands that resume.
 """
 
 from __future__ import annotations
@@ -209,16 +209,15 @@ def served(nursery: Nursery, cell: Cell) -> Life:
     cell.look("after serve")
 
 
-def crashes_of(points: list[str], *, long: bool) -> list[Crash]:
+def crashes_of(points: list[str]) -> list[Crash]:
     """Where to kill a command that makes these calls."""
     seen: Counter[str] = Counter()
     crashes: list[Crash] = []
     for number, call in enumerate(points, start=1):
         seen[call] += 1
-        crashes += [Crash(number, when, call, seen[call]) for when in ("before", "after")]
-    if long:
-        return crashes
-    return [*(one for one in crashes if one.when == "before" and writes(one.call)), crashes[-1]]
+        if writes(call):
+            crashes.append(Crash(number, "before", call, seen[call]))
+    return [*crashes, Crash(len(points), "after", points[-1], seen[points[-1]])]
 
 
 def in_turn(crashes: list[Crash], resumer: str, *, long: bool) -> list[Crash]:

@@ -55,7 +55,7 @@ def test_pods_survive_every_crash(
         points = points_of(nursery, make(f"undisturbed-{command}"), command)
         if command == 0:
             assert set(points) >= {RESTART, SYNC}, sorted(set(points))
-        crashes = crashes_of(points, long=long)
+        crashes = crashes_of(points)
         chosen = crashes if long else [one for one in crashes if one.number in theirs(points)]
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{form}, consumers: {does}")

@@ -64,7 +64,7 @@ def test_one_command_ends_every_crash(
 
     points = points_of(nursery, make("undisturbed"), 0)
     assert set(points) >= EXPECTED[store], sorted(set(points))
-    crashes = in_turn(crashes_of(points, long=long), resumer, long=long)
+    crashes = in_turn(crashes_of(points), resumer, long=long)
     row = f"in-place, {store}: rotate"
     cells = [Cell(make, str(number), 0, (crash,), resumer, row) for number, crash in enumerate(crashes)]
     survive(nursery, cells, record_property)

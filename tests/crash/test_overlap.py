@@ -83,7 +83,7 @@ def cells_of(nursery: Nursery, make: Maker, row: str, resumer: str, *, long: boo
         assert set(points) >= EXPECTED[form, command], sorted(set(points))
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{row}: {does}")
-            for number, crash in enumerate(in_turn(crashes_of(points, long=long), resumer, long=long))
+            for number, crash in enumerate(in_turn(crashes_of(points), resumer, long=long))
         ]
     return cells
 

@@ -14,7 +14,7 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.crash import table
-from tests.crash.cells import Cell, crashes_of, in_turn, points_of, survive
+from tests.crash.cells import Cell, Crash, crashes_of, in_turn, points_of, survive
 from tests.crash.harness import Nursery
 from tests.crash.stage import OverlapStage, Stage
 from tests.crash.stores import FileStore
@@ -60,9 +60,10 @@ def test_recovery_may_be_killed_too(
         return OverlapStage(place, *lettermint, FileStore(place), form=form)
 
     points = points_of(nursery, make("undisturbed"), command)
-    crash = [one for one in crashes_of(points, long=True) if one.call == call][-1]
+    last = len(points) - points[::-1].index(call)
+    crash = Crash(last, "after", call, points.count(call))
     points = points_of(nursery, make("recovery"), command, crash, resumer)
-    seconds = in_turn(crashes_of(points, long=long), resumer, long=long)[:: 1 if long else 4]
+    seconds = in_turn(crashes_of(points), resumer, long=long)[:: 1 if long else 4]
     cells = [
         Cell(make, str(number), command, (crash, second), resumer, f"recovery of {first}")
         for number, second in enumerate(seconds)

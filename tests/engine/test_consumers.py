@@ -264,6 +264,21 @@ def test_what_comes_after_an_external_secret_waits_for_its_sync(told: Told) -> N
     assert len(callees["after"].calls) == 1
 
 
+def test_a_sync_that_is_refused_is_not_waited_for(told: Told) -> None:
+    """Who comes after it stays untold, at once and with words; a person is asked to look."""
+    bench, callees = told("in-place", sync("store"), restart("after"))
+    refuse_later(bench, callees["store"], forbidden())
+    before = bench.clock.boot()
+    rotation = bench.rotate()
+    assert (rotation.state, rotation.exit_code) == (State.NEEDS_ATTENTION, 4)
+    assert bench.clock.boot() - before < bench.timings.consumer_budget / 2
+    assert callees["after"].calls == []
+    assert rotation.consumers[1].detail == "to be told once store has synced"
+    callees["store"].refuses = None
+    assert again(bench).exit_code == 0
+    assert len(callees["after"].calls) == 1
+
+
 def test_a_quick_sync_is_waited_for_in_the_step(told: Told) -> None:
     """One that has synced by the second look lets the rest be told by the same process."""
     bench, callees = told("in-place", sync("store"), restart("after"))

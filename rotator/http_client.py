@@ -241,7 +241,7 @@ class HttpClient:
             return
         try:
             found = socket.getaddrinfo(host, parts.port or parts.scheme, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that cannot even be asked for
             raise NotSent(
                 f"{host} could not be looked up: {_reason(error)}",
                 then="Nothing was sent",

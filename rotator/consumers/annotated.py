@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from rotator.consumers.kubernetes_api import KubernetesApi
@@ -35,7 +36,9 @@ class Annotation:
     def rehearse(self, found: Mapping[str, Any]) -> None:
         """Raises what keeps us from setting it. Nothing is changed, and the value is the one that is there, so that
         nobody would notice even where a server kept it."""
-        self._api.rehearse_patch(self.resource, self._change(self.of(found) or None))
+        # The server tries again by itself; that others were faster each time says that we may.
+        with suppress(VersionConflict):
+            self._api.rehearse_patch(self.resource, self._change(self.of(found) or None))
 
     def put(self, value: str, *, may: Callable[[Mapping[str, Any]], None] = lambda _: None) -> None:
         """Sets it; an object that has this value already is left alone. `may` raises where an object, as it was read,

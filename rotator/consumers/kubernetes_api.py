@@ -232,7 +232,7 @@ def _connect() -> _Session:
         raise
     # Whatever a library throws may quote the file, with the credentials in it.
     except Exception as error:  # noqa: BLE001
-        problem = type(error).__name__
+        problem = _unusable(error, named or str(_HOME), in_pod=in_pod)
     else:
         if who is not None and server.scheme != "https" and not is_loopback(server.hostname):
             raise InvalidInput(
@@ -242,11 +242,19 @@ def _connect() -> _Session:
             )
         return session
     raise InvalidInput(
-        f"No Kubernetes cluster can be asked: {where} cannot be used ({problem})",
+        f"No Kubernetes cluster can be asked: {where} cannot be used: {problem}",
         then="Nothing was done",
         remedy="Let `kubectl get --raw /version` work for this user, name the file in KUBECONFIG, or run in a pod "
         "whose service account's token is mounted",
     )
+
+
+def _unusable(error: Exception, files: str, *, in_pod: bool) -> str:
+    if in_pod:
+        return f"its token or certificate is not mounted ({type(error).__name__})"
+    if not any(Path(one).expanduser().is_file() for one in files.split(os.pathsep) if one):
+        return "there is no such file"
+    return f"it does not lead to a cluster, or its credential cannot be had ({type(error).__name__})"
 
 
 def _authorization(configuration: Any) -> Secret | None:

@@ -142,6 +142,12 @@ def test_a_webhook_that_cannot_pretend(
     assert workload.told == [CALL.id]
 
 
+def test_others_write_while_we_rehearse(cluster: ApiServer, mailer: KubernetesRestart) -> None:
+    """A conflict of the dry run is no lack of permission."""
+    cluster.fail(statuses.conflict("apps", "deployments", "mailer"), verb="patch")
+    mailer.preflight()
+
+
 def test_a_policy_of_the_cluster_denies_it(
     cluster: ApiServer, workload: Workload, mailer: KubernetesRestart
 ) -> None:
@@ -348,6 +354,7 @@ def test_a_kubeconfig_that_cannot_be_used(
     with pytest.raises(InvalidInput, match="cannot be used") as caught:
         mailer.preflight()
     assert str(path) in str(caught.value)
+    assert ("there is no such file" in str(caught.value)) is (text is None)
     assert "secret-in-a-broken-file" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None

@@ -169,6 +169,12 @@ def test_a_public_name_is_well(http: HttpClient, monkeypatch: pytest.MonkeyPatch
     WebhookConsumer(poster(http, "https://mailer.example.com/reload")).preflight()
 
 
+def test_a_name_that_cannot_be_asked_for(http: HttpClient) -> None:
+    """A label that is longer than names allow is an error of ours like any other."""
+    with pytest.raises(Unreachable, match="could not be looked up"):
+        WebhookConsumer(poster(http, f"https://{'a' * 64}.example.com/reload")).preflight()
+
+
 def test_a_proxy_looks_names_up_itself(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a proxy names may be unknown here and private there; NO_PROXY is for what is asked directly."""
     leads_to(monkeypatch)

@@ -30,13 +30,14 @@ def _told(site: WatchedSite) -> Iterator[tuple[ApiServer, Peer]]:
     site.more_secrets += [BEARER, SIGNING_KEY]
     with ApiServer(token=BEARER) as cluster:
         cluster.users = {BEARER: USER}
-        cluster.workload("Deployment", "shop", "mailer")
+        cluster.workload("Deployment", "shop", "mailer", replicas=1)
         cluster.external_secret("shop", "mailer")
         site.environment["KUBECONFIG"] = str(cluster.kubeconfig(site.folder / "kubeconfig"))
         consumers: list[dict[str, Any]] = [
-            {"type": "external-secret", "namespace": "shop", "name": "mailer"},
             {"type": "kubernetes-restart", "kind": "Deployment", "namespace": "shop", "name": "mailer"},
             {"type": "webhook", "url": peer.url.replace("/in", f"/{PATH}"), "signing_key_file": str(key)},
+            # Last, so that nobody waits for it.
+            {"type": "external-secret", "namespace": "shop", "name": "mailer"},
         ]
         site.add(consumers=consumers)
         try:

@@ -170,6 +170,28 @@ def test_serve_rehearses_what_is_due_and_finishes_what_was_killed(site: Site) ->
     assert site.audit_holds()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_daemon_that_is_ended_in_a_rehearsal_leaves_it_to_the_next(site: Site, number: int) -> None:
+    """SIGTERM lets a minted token be written; whatever ends it, another command goes on."""
+    billing = rehearsable(site, schedule={"every": "7d"})
+    site.environment["ROTATOR_LISTEN"] = "127.0.0.1:0"
+    before = of_production(site, billing)
+    paused = site.start_until(MINTED, "serve")
+    paused.child.signal(number)
+    if number == signal.SIGTERM:
+        eventually(lambda: "Stopping after the step at hand" in paused.child.errors)
+        assert paused.go_on().wait().code == 143
+        assert site.simulator.is_alive(stored(site))
+    else:
+        assert paused.child.wait().code == KILLED
+        paused.gate.unlink()
+    ended = site.run("run", "-o", "json")
+    assert ended.code == 0, ended.errors
+    assert site.status()["rehearsal"]["last_outcome"] == "completed"
+    assert of_production(site, billing) == before
+    assert site.audit_holds()
+
+
 def test_a_policy_that_was_never_rehearsed_has_a_metric_of_zero(site: Site) -> None:
     """So that an alert on the age fires; a policy without a rehearsal has none."""
     rehearsable(site)

@@ -209,15 +209,20 @@ def served(nursery: Nursery, cell: Cell) -> Life:
     cell.look("after serve")
 
 
-def crashes_of(points: list[str]) -> list[Crash]:
-    """Where to kill a command that makes these calls."""
+def crashes_at(points: list[str], when: str, among: Callable[[str], bool]) -> list[Crash]:
+    """Before or after each of the calls that is among these."""
     seen: Counter[str] = Counter()
     crashes: list[Crash] = []
     for number, call in enumerate(points, start=1):
         seen[call] += 1
-        if writes(call):
-            crashes.append(Crash(number, "before", call, seen[call]))
-    return [*crashes, Crash(len(points), "after", points[-1], seen[points[-1]])]
+        if among(call):
+            crashes.append(Crash(number, when, call, seen[call]))
+    return crashes
+
+
+def crashes_of(points: list[str]) -> list[Crash]:
+    """Where to kill a command that makes these calls."""
+    return [*crashes_at(points, "before", writes), crashes_at(points, "after", points[-1].__eq__)[-1]]
 
 
 def in_turn(crashes: list[Crash], resumer: str, *, long: bool) -> list[Crash]:

@@ -14,7 +14,7 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.crash import table
-from tests.crash.cells import Cell, Crash, crashes_of, in_turn, points_of, survive
+from tests.crash.cells import Cell, crashes_at, crashes_of, in_turn, points_of, survive
 from tests.crash.harness import Nursery
 from tests.crash.stage import OverlapStage, Stage
 from tests.crash.stores import FileStore
@@ -60,8 +60,7 @@ def test_recovery_may_be_killed_too(
         return OverlapStage(place, *lettermint, FileStore(place), form=form)
 
     points = points_of(nursery, make("undisturbed"), command)
-    last = len(points) - points[::-1].index(call)
-    crash = Crash(last, "after", call, points.count(call))
+    crash = crashes_at(points, "after", call.__eq__)[-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
     seconds = in_turn(crashes_of(points), resumer, long=long)[:: 1 if long else 4]
     cells = [

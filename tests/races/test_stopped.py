@@ -15,7 +15,7 @@ import pytest
 from rotator.engine.states import CLOSE
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
-from tests.crash.cells import PATIENCE, Life, crashes_of, finished, lead_up, points_of, side_by_side
+from tests.crash.cells import PATIENCE, Life, crashes_at, finished, lead_up, points_of, side_by_side
 from tests.crash.harness import Nursery
 from tests.crash.stage import DRAIN, RUN, Stage
 from tests.races.course import LOOK, asleep, mints_in_flight, stage_of, steps_of_stage
@@ -143,7 +143,6 @@ def test_stopped_inside_a_call_the_store_ends_with_a_living_token(
             {"trace": {**crash.trace, "signal": int(signal.SIGSTOP)}},
             inside=True,
         )
-        for crash in crashes_of(points, long=True)
-        if crash.when == when and crash.call in (MINT, WRITE)
+        for crash in crashes_at(points, when, (MINT, WRITE).__contains__)
     ]
     check(nursery, stopped)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -19,6 +21,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 2**30
+"""Free bytes of memory that the tests may work in; they leave about 300 MB."""
+
+
+def in_memory() -> bool:
+    """Whether temporary folders can be there: nothing here tests a disk, and waiting for one is much of the time."""
+    if not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return False
+    return shutil.disk_usage(MEMORY).free > ROOM
+
+
+if in_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 WAITING = ("crash", "races")
 """Folders of tests that mostly wait: for drains, for calls that may still be executed, for leases."""

@@ -11,6 +11,8 @@ from rotator.model import (
     Attention,
     Bounds,
     CanaryCount,
+    ConsumerRecord,
+    ConsumerState,
     Death,
     DestinationRecord,
     DestinationState,
@@ -105,6 +107,18 @@ def full_rotation(rotation_id="r-full"):
         abandoned="it misbehaved",
         canary=CanaryCount(100, 1, 0.5),
         emergency=Emergency(sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True),
+        consumers=(
+            ConsumerRecord(
+                "external-secret",
+                "ExternalSecret shop/mailer",
+                "fp_" + "1" * 20,
+                ConsumerState.TOLD,
+                tries=2,
+                mark='["2026-11-21T12:00:00Z","1-abc",""]',
+                told=sent.plus(2.5),
+                detail="it has not synced yet",
+            ),
+        ),
     )
 
 

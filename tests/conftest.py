@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -121,3 +122,9 @@ class FakeClock:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: it need not be looked through whenever garbage is collected."""
+    gc.collect()
+    gc.freeze()

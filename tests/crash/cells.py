@@ -17,7 +17,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -225,9 +225,10 @@ def crashes_of(points: list[str]) -> list[Crash]:
     return [*crashes_at(points, "before", writes), crashes_at(points, "after", points[-1].__eq__)[-1]]
 
 
-def in_turn(crashes: list[Crash], resumer: str, *, long: bool) -> list[Crash]:
-    """Those that a resuming command meets where, without --long, each crash meets one of the three."""
-    return crashes if long else crashes[table.RESUMERS.index(resumer) :: len(table.RESUMERS)]
+def in_turn(crashes: list[Crash], resumer: str, *, long: bool, every: int = 1) -> list[Crash]:
+    """Those that a resuming command meets: with --long all, else of each `every` crashes one, and of these each meets
+    one of the three commands."""
+    return crashes if long else crashes[::every][table.RESUMERS.index(resumer) :: len(table.RESUMERS)]
 
 
 def points_of(
@@ -255,10 +256,13 @@ def points_of(
     return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
 
 
-def survive(nursery: Nursery, cells: list[Cell], record_property: table.Record) -> None:
-    """Lives all cells and tells the table of them; fails with what was wrong with which."""
+def survive(
+    nursery: Nursery, cells: list[Cell], record_property: table.Record, *, there: Mapping[str, int]
+) -> None:
+    """Lives all cells and tells the table of them; fails with what was wrong with which. `there`: by row, how many
+    points it has, tried or not."""
     side_by_side(life(nursery, cell) for cell in cells)
     wrong = {f"{cell.row}: {cell}": cell.problems for cell in cells if cell.problems}
     assert not wrong, json.dumps(wrong, indent=1)
     assert any(cell.ended == State.COMPLETED for cell in cells)
-    table.tell(record_property, [(cell.row, cell.where, cell.resumer) for cell in cells])
+    table.tell(record_property, [(cell.row, cell.where, cell.resumer) for cell in cells], there=there)

@@ -13,12 +13,10 @@ HEAD = "killed at a point of"
 Record = Callable[[str, object], None]
 
 
-def tell(
-    record_property: Record, cells: Iterable[tuple[str, str, str]], *, there: Mapping[str, int] | None = None
-) -> None:
+def tell(record_property: Record, cells: Iterable[tuple[str, str, str]], *, there: Mapping[str, int]) -> None:
     """Tells the table of cells that were green, and of no others. Each is what was killed (its row), the point, and
-    the command that resumed. `there` is how many points a row has, where not every one was tried."""
-    record_property(PROPERTY, [[list(cell) for cell in cells], dict(there or {})])
+    the command that resumed. `there` is how many points each row has, tried or not."""
+    record_property(PROPERTY, [[list(cell) for cell in cells], dict(there)])
 
 
 def lines(properties: Iterable[tuple[str, object]]) -> list[str]:

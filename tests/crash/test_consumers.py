@@ -51,17 +51,20 @@ def test_pods_survive_every_crash(
         return in_cluster(cluster, (folder / name, *lettermint), form)
 
     cells: list[Cell] = []
+    there: dict[str, int] = {}
     for command, does in enumerate(DOES[form]):
         points = points_of(nursery, make(f"undisturbed-{command}"), command)
         if command == 0:
             assert set(points) >= {RESTART, SYNC}, sorted(set(points))
         crashes = crashes_of(points)
+        row = f"{form}, consumers: {does}"
+        there[row] = len(crashes)
         chosen = crashes if long else [one for one in crashes if one.number in theirs(points)]
         cells += [
-            Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{form}, consumers: {does}")
+            Cell(make, f"{command}-{number}", command, (crash,), resumer, row)
             for number, crash in enumerate(in_turn(chosen, resumer, long=long))
         ]
-    survive(nursery, cells, record_property)
+    survive(nursery, cells, record_property, there=there)
 
 
 def theirs(points: list[str]) -> range:

@@ -1,6 +1,7 @@
 """The crash suite for the forms whose tokens overlap: whatever is killed wherever, consumers never read a dead token.
 
-Without --long every point is tried once, with the three resuming commands in turn.
+Without --long every point of a pair is tried once, of the other forms every other one, with the three resuming
+commands in turn.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def test_consumers_never_read_a_dead_token(
     """Killed at any call, every destination serves a living token then and ever after, and commands bring it to a
     clean rest."""
     make = maker(lettermint, folder, form, FileStore)
-    survive(nursery, cells_of(nursery, make, f"{form}, file", resumer, long=long), record_property)
+    cells, there = cells_of(nursery, make, f"{form}, file", resumer, long=long)
+    survive(nursery, cells, record_property, there=there)
 
 
 @pytest.mark.parametrize("resumer", table.RESUMERS)
@@ -71,21 +73,28 @@ def test_consumers_of_aws_never_read_a_dead_token(
     if not long:
         pytest.skip("takes minutes; --long runs it")
     make = maker(lettermint, folder, "standby", lambda _: AwsStore(*aws))
-    survive(nursery, cells_of(nursery, make, "standby, aws", resumer, long=long), record_property)
+    cells, there = cells_of(nursery, make, "standby, aws", resumer, long=long)
+    survive(nursery, cells, record_property, there=there)
 
 
-def cells_of(nursery: Nursery, make: Maker, row: str, resumer: str, *, long: bool) -> list[Cell]:
-    """The crashes of every command of a rotation."""
+def cells_of(
+    nursery: Nursery, make: Maker, row: str, resumer: str, *, long: bool
+) -> tuple[list[Cell], dict[str, int]]:
+    """The crashes of every command of a rotation, and how many points each has."""
     cells: list[Cell] = []
+    there: dict[str, int] = {}
     form = make("form").form
     for command, does in enumerate(DOES[form]):
         points = points_of(nursery, make(f"undisturbed-{command}"), command)
         assert set(points) >= EXPECTED[form, command], sorted(set(points))
+        every = crashes_of(points)
+        there[f"{row}: {does}"] = len(every)
+        chosen = in_turn(every, resumer, long=long, every=1 if form == "standby" else 2)
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{row}: {does}")
-            for number, crash in enumerate(in_turn(crashes_of(points), resumer, long=long))
+            for number, crash in enumerate(chosen)
         ]
-    return cells
+    return cells, there
 
 
 def maker(

@@ -62,9 +62,11 @@ def test_recovery_may_be_killed_too(
     points = points_of(nursery, make("undisturbed"), command)
     crash = crashes_at(points, "after", call.__eq__)[-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
-    seconds = in_turn(crashes_of(points), resumer, long=long)[:: 1 if long else 4]
+    every = crashes_of(points)
+    seconds = in_turn(every, resumer, long=long, every=4)
+    row = f"recovery of {first}, by {resumer}"
     cells = [
-        Cell(make, str(number), command, (crash, second), resumer, f"recovery of {first}")
+        Cell(make, str(number), command, (crash, second), resumer, row)
         for number, second in enumerate(seconds)
     ]
-    survive(nursery, cells, record_property)
+    survive(nursery, cells, record_property, there={row: len(every)})

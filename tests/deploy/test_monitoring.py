@@ -6,7 +6,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from rotator.http.server import HttpServer
 from rotator.model import ATTENTION_CODES, Attention, Bounds
 from rotator.settings_values import Listen
 from rotator.views import RehearsalStatus
+from tests.acceptance.site import eventually
 from tests.deploy.manifests import Manifest, load_all
 from tests.deploy.tools import DEPLOY, done, need
 from tests.http.conftest import T0, SmallBoard, ended, policy
@@ -302,18 +302,24 @@ def asked(prometheus: str, path: str, **query: str) -> Any:
     return answer.json()["data"]
 
 
+def answers(prometheus: str) -> bool:
+    try:
+        return httpx.get(f"{prometheus}/-/ready", trust_env=False, timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def scrapes(prometheus: str) -> float:
+    """How often it has looked at the daemon."""
+    seen = asked(prometheus, "query", query='count_over_time(up{job="rotator"}[1m])')["result"]
+    return float(seen[0]["value"][1]) if seen else 0.0
+
+
 def test_every_query_of_the_dashboard_finds_something(prometheus: str) -> None:
     """In a real Prometheus, over real scrapes; and every alert is evaluated without an error."""
-    give_up_at = time.monotonic() + 60
-    while True:
-        try:
-            seen = asked(prometheus, "query", query='count_over_time(up{job="rotator"}[1m])')["result"]
-            if seen and float(seen[0]["value"][1]) >= 4:
-                break
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < give_up_at
-        time.sleep(0.2)
+    # While it starts it does not listen, and then answers 503.
+    eventually(lambda: answers(prometheus), patience=60)
+    eventually(lambda: scrapes(prometheus) >= 4, patience=60)
     empty = [text for text in expressions() if not asked(prometheus, "query", query=text)["result"]]
     assert empty == []
     (variable,) = [one for one in DASHBOARD["templating"]["list"] if one["type"] == "query"]

@@ -73,6 +73,8 @@ _LIBRARY_LOGGERS: Final = (
     "httpcore.proxy",
     "httpcore.socks",
 )
+_PRIVATE: Final = "its name leads to a private address"
+_ALLOW: Final = "Allow its network in ROTATOR_WEBHOOK_NETWORKS, or correct the URL"
 _TOKEN_VALUE: Final = re.compile(r"[\x21-\x7e]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -216,7 +218,7 @@ class HttpClient:
         if isinstance(outcome, Answer):
             return outcome
         if watch.forbidden:
-            outcome = "its name leads to a private address"
+            outcome = _PRIVATE
         elif watch.late:
             outcome = f"no whole answer within {seconds:g} s"
         if watch.sent:
@@ -227,7 +229,9 @@ class HttpClient:
         raise NotSent(
             f"{host} could not be reached: {outcome}",
             then="Nothing was sent",
-            remedy="Check the network, the proxy settings and the URL; it is safe to try again.",
+            remedy=_ALLOW
+            if watch.forbidden
+            else "Check the network, the proxy settings and the URL; it is safe to try again.",
         )
 
     def check_host(self, url: str) -> None:
@@ -250,9 +254,9 @@ class HttpClient:
         may_reach = self._guard(url)
         if may_reach is not None and not all(may_reach(str(address[0]), host) for *_, address in found):
             raise Refused(
-                f"{host}: its name leads to a private address",
+                f"{host}: {_PRIVATE}",
                 then="Nothing was sent",
-                remedy="Allow its network in ROTATOR_WEBHOOK_NETWORKS, or correct the URL",
+                remedy=_ALLOW,
             )
 
     def _guard(self, url: str) -> Callable[[str, str], bool] | None:

@@ -283,6 +283,10 @@ class Claim:
     by: str
     """Names the rotation that waits."""
 
+    def share_of(self, limit: int) -> int:
+        """How many of the calls that a rate limit allows it may take."""
+        return max(1, limit - 1) if self.rank == REHEARSAL_RANK else limit
+
 
 # --- what happened ------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ ROOM = 2 * 2**30
 
 
 def in_memory() -> bool:
-    """Whether temporary folders can be there: nothing here tests a disk, and waiting for one is much of the time."""
+    """Whether temporary folders can be there: waiting for a disk is much of the time, and the few tests that need one
+    ask for it."""
     if not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         return False
     return shutil.disk_usage(MEMORY).free > ROOM

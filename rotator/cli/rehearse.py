@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rotator import words
-from rotator.cli import notices, pick, signals
+from rotator.cli import notices, options, pick, signals
 from rotator.cli.output import say, say_errors
 from rotator.cli.session import Session
-from rotator.model import Strategy
+from rotator.model import REHEARSAL_RANK, Claim, Strategy
 from rotator.rehearsal import rehearsal_of
 
 if TYPE_CHECKING:
@@ -25,15 +25,10 @@ if TYPE_CHECKING:
 
 def rehearse(
     session: Session,
-    policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("-l", "--label", metavar="LABEL=VALUE", help="policies with this label; all of several"),
-    ] = None,
+    policies: options.Policies = None,
+    label: options.Label = None,
     everything: Annotated[bool, typer.Option("--all", help="every policy that has a rehearsal")] = False,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
-    ] = None,
+    reason: options.Reason = None,
 ) -> int:
     """Rotate for real where nobody depends on it.
 
@@ -71,8 +66,7 @@ def _say_what_comes(wiring: Wiring, chosen: Sequence[Policy]) -> None:
             f"{words.count(len(rehearsal.projects), 'project')} of its rehearsal ({', '.join(rehearsal.projects)}), "
             f"strategy {rehearsal.strategy}{_why(policy, rehearsal)}{lasted}."
         )
-    # One slot is left free for whatever may come meanwhile.
-    usable = max(1, wiring.settings.rotate_limit - 1)
+    usable = Claim(REHEARSAL_RANK, "").share_of(wiring.settings.rotate_limit)
     now = wiring.clock.now()
     times = MintTimes(wiring.journal, usable, now)
     last = [times.next(now) for _ in range(total)][-1]

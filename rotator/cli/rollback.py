@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import pick, waiting
+from rotator.cli import options, pick, waiting
 from rotator.cli.session import Session
 
 
 def rollback(
     session: Session,
     policy: Annotated[str, typer.Argument(metavar="POLICY", hidden=True)],
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
-    ] = None,
+    reason: options.Reason = None,
 ) -> int:
     """Promote the outgoing token again.
 

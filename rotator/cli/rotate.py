@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from rotator import words
-from rotator.cli import ask, notices, pick, signals
+from rotator.cli import ask, notices, options, pick, signals
 from rotator.cli.output import say
 from rotator.cli.session import Session
 from rotator.errors import InvalidInput
@@ -32,15 +32,10 @@ _FATE: Final = {
 
 def rotate(
     session: Session,
-    policies: Annotated[list[str] | None, typer.Argument(metavar="POLICY", hidden=True)] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option("-l", "--label", metavar="LABEL=VALUE", help="policies with this label; all of several"),
-    ] = None,
+    policies: options.Policies = None,
+    label: options.Label = None,
     everything: Annotated[bool, typer.Option("--all", help="every policy")] = False,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
-    ] = None,
+    reason: options.Reason = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")] = False,
     no_wait: Annotated[

@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 
-from rotator.cli import ask, pick, waiting
+from rotator.cli import ask, options, pick, waiting
 from rotator.cli.session import Session
 
 
 def stage(
     session: Session,
     policy: Annotated[str, typer.Argument(metavar="POLICY", hidden=True)],
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="for the audit trail [ROTATOR_REASON]")
-    ] = None,
+    reason: options.Reason = None,
     no_wait: Annotated[
         bool,
         typer.Option("--no-wait", help="return as soon as the former token drains, or is yours to revoke"),

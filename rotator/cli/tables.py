@@ -9,8 +9,7 @@ from datetime import datetime
 from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.cli.tables_of_rehearsal import brief
-from rotator.cli.tables_of_rehearsal import matters as rehearsal_matters
-from rotator.model import ConsumerRecord, DrainEvidence, Rotation, State, Verified
+from rotator.model import Attention, ConsumerRecord, DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
 from rotator.views import STATES, PolicyStatus, Untold
 
@@ -95,21 +94,12 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
     open_now = [one for one in found if one.rotation]
     # Of many, each has its line above.
     parts += [_in_progress(one.rotation, one.state, now) for one in open_now[:_LINES] if one.rotation]
+    parts += [_matter(one.name, one, attention, now) for one in found for attention in one.attention]
     parts += [
-        card(
-            f"{one.name}: {attention.code}",
-            "",
-            (
-                ("since", f"{_moment(attention.since)}, {words.distance(attention.since, now)}"),
-                ("owner", one.owner or ""),
-                ("what", attention.message),
-                ("next", attention.next),
-            ),
-        )
+        _matter(f"rehearsal of {one.name}", one, attention, now)
         for one in found
-        for attention in one.attention
+        for attention in (one.rehearsal.attention if one.rehearsal is not None else ())
     ]
-    parts += rehearsal_matters(found, now)
     parts += [
         card(f"{one.name}: {untold.type} was not told", "", _untold(untold))
         for one in found
@@ -120,6 +110,17 @@ def status(found: Sequence[PolicyStatus], now: datetime) -> str:
         told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
         parts.append(card("in all", "", [("", f"{words.count(len(found), 'policy')}: {told}")]))
     return "\n\n".join(parts)
+
+
+def _matter(whose: str, one: PolicyStatus, attention: Attention, now: datetime) -> str:
+    """A thing that a person must look at."""
+    lines = (
+        ("since", f"{_moment(attention.since)}, {words.distance(attention.since, now)}"),
+        ("owner", one.owner or ""),
+        ("what", attention.message),
+        ("next", attention.next),
+    )
+    return card(f"{whose}: {attention.code}", "", lines)
 
 
 def _untold(one: Untold) -> list[tuple[str, str]]:

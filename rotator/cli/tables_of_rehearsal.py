@@ -1,15 +1,14 @@
-"""What `rehearse` shows to a person, and what `status` adds where a rehearsal needs one."""
+"""What `rehearse` shows to a person, and what a line of `status` has of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from rotator import words
 from rotator.cli.render import card
 from rotator.model import Rotation
 from rotator.operations.rehearse import Told
-from rotator.views import PolicyStatus, RehearsalStatus
+from rotator.views import RehearsalStatus
 
 
 def rehearsed(told: Sequence[Told]) -> str:
@@ -42,22 +41,3 @@ def _path(one: Rotation) -> str:
 def brief(one: RehearsalStatus | None) -> str:
     """For a line of `status`: the age of the last that succeeded, and whatever the latest came to instead."""
     return words.rehearsed(one.age_seconds, one.last_outcome) if one is not None else "-"
-
-
-def matters(found: Sequence[PolicyStatus], now: datetime) -> list[str]:
-    """A card for each thing that a person must look at about a rehearsal."""
-    return [
-        card(
-            f"rehearsal of {one.name}: {matter.code}",
-            "",
-            (
-                ("since", f"{matter.since:%Y-%m-%d %H:%M} UTC, {words.distance(matter.since, now)}"),
-                ("owner", one.owner or ""),
-                ("what", matter.message),
-                ("next", matter.next),
-            ),
-        )
-        for one in found
-        if one.rehearsal is not None
-        for matter in one.rehearsal.attention
-    ]

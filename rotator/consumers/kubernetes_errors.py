@@ -6,13 +6,13 @@ so of the server's text only names are told, found by the forms below (Kubernete
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from rotator import reply
 from rotator.errors import (
     CredentialRejected,
     RateLimited,
@@ -57,25 +57,11 @@ class Resource:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer: its status, how long it asks to wait, and its text. Not in the repr: it may hold anything."""
+class Reply(reply.Reply):
+    """An answer of the API server's."""
 
-    status: int
-    text: str = field(repr=False, default="")
     retry_after: float | None = None
     """Seconds."""
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    def json(self) -> dict[str, Any]:
-        """The text as an object; empty for anything else."""
-        try:
-            found = json.loads(self.text)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     @property
     def failure(self) -> Mapping[str, Any]:

@@ -7,10 +7,10 @@ their sources, and what they mean is said in our own words.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from rotator import reply
 from rotator.destinations.base import DestinationRefused
 from rotator.errors import CredentialRejected, RotatorError, Unreachable
 
@@ -77,23 +77,8 @@ class Lost(Unreachable):
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer: its status and whole text. Not in the repr: it may hold secrets."""
-
-    status: int
-    text: str = field(repr=False, default="")
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.status < 300
-
-    def json(self) -> dict[str, Any]:
-        """The text as an object; empty for anything else."""
-        try:
-            found = json.loads(self.text)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+class Reply(reply.Reply):
+    """An answer of Vault's."""
 
     def says(self, *parts: str) -> bool:
         """Whether one of its error texts holds one of these; in any case of letters."""

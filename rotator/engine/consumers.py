@@ -125,19 +125,20 @@ def _look(context: Context) -> bool:
 def _tell(context: Context, place: int, consumer: Consumer) -> None:
     record = context.rotation.consumers[place]
     call = _call(context, record)
+    if record.tries == 0:
+        # Later tries are told by what comes of them, when that is something new.
+        context.audit("consumer.tell.intent", consumer=record.ref, call=call.id)
+    record = replace(record, tries=record.tries + 1)
     mark = _asked(consumer.mark)
     if isinstance(mark, str):
-        if record.tries == 0:
-            # Later tries are told by what comes of them, when that is something new.
-            context.audit("consumer.tell.intent", consumer=record.ref, call=call.id)
-        record = replace(record, tries=record.tries + 1, mark=record.mark or mark)
+        record = replace(record, mark=record.mark or mark)
         context.save(consumers=_with(context, place, record))
         # Whoever has taken over tells of a token of its own.
         context.ledger.check_lease()
         context.say(f"telling {record.ref}")
         failed = _asked(lambda: consumer.tell(call))
     else:
-        record, failed = replace(record, tries=record.tries + 1), mark
+        failed = mark
     if failed is None:
         context.audit("consumer.tell.outcome", consumer=record.ref, call=call.id, ok=True)
         _record(
@@ -218,8 +219,7 @@ def _raise_behind(context: Context) -> list[str]:
     left = [
         _worded(one)
         for one in context.rotation.consumers
-        if one.state is ConsumerState.FAILED
-        or (one.state is ConsumerState.PENDING and one.told is None and one.tries)
+        if one.state is ConsumerState.FAILED or (one.state is ConsumerState.PENDING and one.tries)
     ]
     if left:
         _attend(context, left)
@@ -232,7 +232,9 @@ def _attend(context: Context, left: list[str]) -> None:
     context.attend(
         BEHIND,
         f"Consumers may still use the former token: {'; '.join(left)}",
-        f"Mend it, then `rotator run` goes on; `rotator status {context.policy.name}` shows how far they have come",
+        f"Mend it, then `rotator run` goes on; `rotator status {context.policy.name}` shows how far they have come. "
+        f"One that is gone for good: take it out of the policy; `{context.policy.renewal}` then ends this, in a drain "
+        f"after `rotator retire {context.policy.name} --force`",
     )
 
 

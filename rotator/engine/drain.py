@@ -78,8 +78,7 @@ def drain(context: Context) -> StepResult:
     holds = context.policy.drain.on_max == "hold" and context.rotation.emergency is None
     if draining.result is DrainResult.MAX and holds:
         stuck_before = same and kept is not None and kept.result is DrainResult.MAX
-        told = kept.last_used_at if kept and stuck_before else None
-        return _stuck(context, draining, behind, told=told, again=bool(stuck_before))
+        return _stuck(context, draining, behind, before=kept if stuck_before else None)
     context.ledger.settle(context.rotation, (STUCK,))
     context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
     return StepResult(StepOutcome.DONE, _ended(context, draining))
@@ -193,10 +192,14 @@ def _result(context: Context, draining: Draining, behind: Sequence[str] = ()) ->
     waited = draining.since.seconds_until(now)
     if waited < draining.min_seconds:
         return DrainResult.WAITING
-    quiet = draining.evidence is DrainEvidence.TIME or quiet_for(draining, now) >= draining.quiet_seconds
-    if quiet and not behind:
+    if not (_in_use(draining, now) or behind):
         return DrainResult.QUIET
     return DrainResult.MAX if waited >= draining.max_seconds else DrainResult.WAITING
+
+
+def _in_use(draining: Draining, now: Instant) -> bool:
+    """Whether the evidence, where there is any, does not show it unused for long enough."""
+    return draining.evidence is DrainEvidence.LAST_USED and quiet_for(draining, now) < draining.quiet_seconds
 
 
 def used_since(draining: Draining, facts: ProjectFacts) -> bool:
@@ -250,13 +253,11 @@ def _span(seconds: float) -> str:
 
 
 def _stuck(
-    context: Context, draining: Draining, behind: Sequence[str], *, told: str | None, again: bool
+    context: Context, draining: Draining, behind: Sequence[str], *, before: Draining | None
 ) -> StepResult:
-    """`told`: the last use that an earlier look has audited; `again`: such a look has found it stuck."""
+    """`before`: the drain at the earlier look that has found it stuck, and audited that."""
     where = draining.last_used_ip or "an address the provider does not tell"
-    used = draining.evidence is DrainEvidence.LAST_USED and (
-        quiet_for(draining, context.instant()) < draining.quiet_seconds
-    )
+    used = _in_use(draining, context.instant())
     message = (
         f"The outgoing token is still in use after {_span(draining.max_seconds)}, last at "
         f"{draining.last_used_at} from {where}"
@@ -270,7 +271,7 @@ def _stuck(
         f"looks again. `rotator retire {context.policy.name} --force` ends it now, "
         f"`rotator rollback {context.policy.name}` goes back",
     )
-    if not again or told != draining.last_used_at:
+    if before is None or before.last_used_at != draining.last_used_at:
         context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
     return StepResult(StepOutcome.FAILED, message, rest=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rotator.model import Form, Policy, Rotation, Trigger
+from rotator.model import Form, Policy, Rotation
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,8 @@ def _for(subject: Policy | Rotation, steps: tuple[Step, ...]) -> tuple[Step, ...
 
 
 def tells_consumers(subject: Policy | Rotation) -> bool:
-    """Whether it has consumers to tell. A rehearsal's token is none of theirs."""
-    if isinstance(subject, Policy):
-        return bool(subject.consumers)
-    return bool(subject.snapshot.get("consumers")) and subject.trigger is not Trigger.REHEARSAL
+    """Whether it has consumers to tell."""
+    return bool(subject.consumers if isinstance(subject, Policy) else subject.snapshot.get("consumers"))
 
 
 def way_of(rotation: Rotation) -> tuple[Step, ...]:

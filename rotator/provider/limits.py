@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from rotator.clock import Clock
 from rotator.errors import JournalUnavailable
-from rotator.model import REHEARSAL_RANK, Claim
+from rotator.model import Claim
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +102,7 @@ class RateLimits:
     def _ask(self, kind: str, *, take: bool, claim: Claim | None) -> float:
         if kind == ROTATE:
             self._tell_journal()
-            limit = self._rotate_limit
-            if claim is not None and claim.rank == REHEARSAL_RANK:
-                # Whatever becomes due, or leaks, right after a rehearsal's mint finds room all the same.
-                limit = max(1, limit - 1)
+            limit = claim.share_of(self._rotate_limit) if claim is not None else self._rotate_limit
             return self._journal.take_slot(ROTATE, limit=limit, window=self._window, take=take, claim=claim)
         with self._lock:
             now = self._clock.boot()

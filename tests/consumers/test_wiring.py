@@ -9,31 +9,12 @@ from typing import Any
 
 import pytest
 
-from rotator.clock import SystemClock
 from rotator.errors import Refused
-from rotator.interrupt import Stop
-from rotator.settings import resolve
 from rotator.wiring import Wiring
 from tests.consumers.api_server import ApiServer
 from tests.consumers.conftest import CALL
 from tests.notifiers.conftest import Peer
-
-
-def wired(folder: Path, **environment: str) -> Wiring:
-    settings = {
-        "ROTATOR_JOURNAL": f"sqlite:///{folder}/journal.db",
-        "ROTATOR_AUDIT_KEY": "k" * 32,
-        **environment,
-    }
-    return Wiring(
-        resolve({}, settings, None, stderr_is_tty=False),
-        SystemClock(),
-        stop=Stop(),
-        observer=lambda _: None,
-        announce=lambda _: None,
-        unwritten=lambda _event, _at: None,
-        command="test",
-    )
+from tests.wired import wired
 
 
 @pytest.fixture

@@ -222,7 +222,10 @@ def crashes_at(points: list[str], when: str, among: Callable[[str], bool]) -> li
 
 def crashes_of(points: list[str]) -> list[Crash]:
     """Where to kill a command that makes these calls."""
-    return [*crashes_at(points, "before", writes), crashes_at(points, "after", points[-1].__eq__)[-1]]
+    return [
+        *crashes_at(points, "before", writes),
+        crashes_at(points, "after", lambda call: call == points[-1])[-1],
+    ]
 
 
 def in_turn(crashes: list[Crash], resumer: str, *, long: bool, every: int = 1) -> list[Crash]:

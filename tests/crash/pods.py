@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ Place = tuple[Path, Simulator, Secret]
 
 
 class _WithPods(Stage):
-    """Mixed into a stage. Its cluster is there before its policy."""
+    """Mixed into a stage."""
 
     cluster: ApiServer
 
@@ -65,12 +66,18 @@ class _WithPods(Stage):
         return ended, wrong
 
 
+@dataclass
 class StageWithPods(_WithPods, Stage):
     """`in-place`."""
 
+    cluster: ApiServer = field(kw_only=True)
 
+
+@dataclass
 class OverlapStageWithPods(_WithPods, OverlapStage):
     """Old and new token side by side."""
+
+    cluster: ApiServer = field(kw_only=True)
 
 
 def in_cluster(cluster: ApiServer, place: Place, form: str) -> Stage:
@@ -78,8 +85,7 @@ def in_cluster(cluster: ApiServer, place: Place, form: str) -> Stage:
     folder, simulator, team_token = place
     folder.mkdir()
     environment = {"KUBECONFIG": str(cluster.kubeconfig(folder / "kubeconfig"))}
-    kind = type("", (StageWithPods if form == "in-place" else OverlapStageWithPods,), {"cluster": cluster})
-    options = {} if form == "in-place" else {"form": form}
-    made = kind(folder, simulator, team_token, FileStore(folder), environment, **options)
-    assert isinstance(made, Stage)
-    return made
+    common = (folder, simulator, team_token, FileStore(folder), environment)
+    if form == "in-place":
+        return StageWithPods(*common, cluster=cluster)
+    return OverlapStageWithPods(*common, form=form, cluster=cluster)

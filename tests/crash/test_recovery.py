@@ -60,7 +60,7 @@ def test_recovery_may_be_killed_too(
         return OverlapStage(place, *lettermint, FileStore(place), form=form)
 
     points = points_of(nursery, make("undisturbed"), command)
-    crash = crashes_at(points, "after", call.__eq__)[-1]
+    crash = crashes_at(points, "after", lambda one: one == call)[-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
     every = crashes_of(points)
     seconds = in_turn(every, resumer, long=long, every=4)

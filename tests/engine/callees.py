@@ -49,6 +49,8 @@ class Callee:
         self._done.add(self.calls[-1].id)
 
     def standing(self, call: Call, mark: str) -> Standing:
+        if self.refuses is not None:
+            raise self.refuses
         assert call.id == self.calls[-1].id
         assert int(mark) < len(self.calls)
         if self.ends or call.id in self._done:
@@ -93,7 +95,7 @@ class Callees:
         bench.wiring.consumer = self.of  # type: ignore[method-assign, assignment]
 
     def of(self, entry: Mapping[str, Any]) -> Callee:
-        return self.by_name.setdefault(entry["name"], Callee(entry["name"], self._bench))
+        return self[entry["name"]]
 
     def __getitem__(self, name: str) -> Callee:
         return self.by_name.setdefault(name, Callee(name, self._bench))

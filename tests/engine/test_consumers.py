@@ -13,6 +13,7 @@ from rotator.errors import Unreachable
 from rotator.model import DrainResult, Order, Rotation, Slot, State, StepOutcome, Trigger
 from rotator.operations import draining
 from rotator.operations.outcome import Outcome
+from rotator.rehearsal import rehearsal_of
 from tests.engine.bench import Bench
 from tests.engine.callees import Callee, Callees, forbidden, restart, sync, with_consumers
 from tests.engine.emergencies import leak, respond
@@ -52,11 +53,6 @@ def names(rotation: Rotation) -> list[str]:
     return [step.name for step in rotation.steps]
 
 
-def fingerprint(bench: Bench, callee: Callee) -> str:
-    """Of the token that its newest pods read."""
-    return callee.read[-1]
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_tells_its_consumers_of_what_they_read(told: Told, form: str) -> None:
     """At the end each consumer was told once per token, and its pods began with the token of the rotation."""
@@ -64,7 +60,7 @@ def test_every_form_tells_its_consumers_of_what_they_read(told: Told, form: str)
     rotation = ended(bench, begun(bench))
     assert rotation.state is State.COMPLETED, rotation.message
     mailer = callees["mailer"]
-    assert fingerprint(bench, mailer) == rotation.new_fingerprint
+    assert mailer.read[-1] == rotation.new_fingerprint
     assert len(mailer.calls) == (2 if form == "bridge" else 1)
     assert len({call.id for call in mailer.calls}) == len(mailer.calls)
     assert [record.state.value for record in rotation.consumers] == ["done"]
@@ -467,7 +463,7 @@ def test_a_leaked_token_dies_whatever_consumers_do(told: Told, form: str) -> Non
     assert bench.attention == {"consumer-behind"}
     mailer.refuses = None
     assert again(bench).exit_code == 0
-    assert fingerprint(bench, mailer) == newest(bench).new_fingerprint
+    assert mailer.read[-1] == newest(bench).new_fingerprint
     assert newest(bench).state is State.COMPLETED
 
 
@@ -531,7 +527,7 @@ def test_a_person_may_rotate_again_while_a_rollout_does_not_end(told: Told, form
     assert rotation.id != former.id
     mailer.ends = True
     assert ended(bench, rotation).state is State.COMPLETED
-    assert fingerprint(bench, mailer) == bench.wiring.fingerprints.of(bench.stored())
+    assert mailer.read[-1] == bench.wiring.fingerprints.of(bench.stored())
     assert [one.unfinished for one in bench.wiring.journal.rotations("billing")] == [False, False]
 
 
@@ -548,12 +544,39 @@ def test_a_leaked_bridge_is_told_of_to_a_person_whatever_a_rollout_does(told: To
 
 
 def test_a_rehearsal_tells_nobody(told: Told) -> None:
-    """Its token is none of the consumers'."""
+    """Its token is none of the consumers', whoever begins it: they are no part of what is rehearsed."""
     bench, callees = told("in-place")
-    rotation = bench.rotate(Trigger.REHEARSAL)
-    assert rotation.state is State.COMPLETED
-    assert callees["mailer"].calls == []
-    assert "tell-consumers" not in names(rotation)
+    place = {"type": "file", "path": str(bench.folder / "rehearsal.json"), "format": "json", "key": "token"}
+    bench.document["rehearsal"] = {"project": bench.other_project, "destinations": [place]}
+    bench.policy = rehearsal_of(bench.load_policy())
+    for trigger in (Trigger.REHEARSAL, Trigger.MANUAL):
+        rotation = bench.rotate(trigger)
+        assert rotation.state is State.COMPLETED
+        assert "tell-consumers" not in names(rotation)
+        bench.clock.advance(60)
+    assert callees.by_name == {}
+
+
+def test_a_consumer_that_is_gone_for_good_is_taken_out_of_the_policy(told: Told) -> None:
+    """A person does what the alarm says: the policy without it, another rotation, and nothing is left to look at."""
+    bench, callees = told("standby")
+    mailer = callees["mailer"]
+    mailer.ends = False
+    former = begun(bench)
+    mailer.refuses = forbidden()
+    assert again(bench).exit_code == 4
+    (alarm,) = bench.wiring.journal.attentions("billing")
+    assert "take it out of the policy; `rotator rotate billing`" in alarm.next
+    assert "`rotator retire billing --force`" in alarm.next
+    draining.retire(bench.runner, bench.wiring.journal, bench.policy, force=True)
+    bench.document["consumers"] = []
+    bench.policy = bench.load_policy()
+    bench.clock.advance(60)
+    assert ended(bench, bench.rotate()).state is State.COMPLETED
+    assert bench.attention == set()
+    old = bench.wiring.journal.rotation(former.id)
+    assert old is not None
+    assert not old.unfinished
 
 
 def test_whoever_lost_the_lease_tells_nobody(told: Told) -> None:

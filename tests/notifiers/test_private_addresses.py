@@ -12,12 +12,10 @@ import pytest
 
 from rotator.clock import SystemClock
 from rotator.http_client import HttpClient, NotSent
-from rotator.interrupt import Stop
-from rotator.settings import resolve
 from rotator.urls import may_reach
-from rotator.wiring import Wiring
 from tests.notifiers.conftest import Peer
 from tests.notifiers.test_notifiers import NOTICE
+from tests.wired import wired
 
 ALLOWED = (ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8"))
 
@@ -67,8 +65,9 @@ def test_a_name_that_leads_inside_is_refused_before_anything_is_sent(
     client = HttpClient(
         SystemClock(), call_timeout=2.0, may_reach=lambda address, host: may_reach(address, host, ())
     )
-    with pytest.raises(NotSent, match="private address"):
+    with pytest.raises(NotSent, match="private address") as refused:
         client.call("POST", f"http://{name}:{port}/in", body=b"x")
+    assert "ROTATOR_WEBHOOK_NETWORKS" in refused.value.remedy
     assert peer.got == []
     client.call("POST", peer.url, body=b"x")
     assert len(peer.got) == 1
@@ -88,20 +87,7 @@ def test_the_setting_reaches_the_notifiers(
     monkeypatch.setattr(socket, "getaddrinfo", inside)
     entry = {"type": "webhook", "url": f"http://mailer.example:{port}/in"}
     for networks, told in (("", 0), ("127.0.0.0/8", 1)):
-        environment = {
-            "ROTATOR_JOURNAL": f"sqlite:///{tmp_path}/journal.db",
-            "ROTATOR_AUDIT_KEY": "k" * 32,
-            "ROTATOR_WEBHOOK_NETWORKS": networks,
-        }
-        wiring = Wiring(
-            resolve({}, environment, None, stderr_is_tty=False),
-            SystemClock(),
-            stop=Stop(),
-            observer=lambda _: None,
-            announce=lambda _: None,
-            unwritten=lambda _event, _at: None,
-            command="test",
-        )
+        wiring = wired(tmp_path, ROTATOR_WEBHOOK_NETWORKS=networks)
         refused = nullcontext() if told else pytest.raises(NotSent, match="private address")
         with refused:
             wiring._make_notifier(entry).send(NOTICE)

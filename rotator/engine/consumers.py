@@ -58,12 +58,19 @@ def await_consumers(context: Context) -> StepResult:
         return StepResult(StepOutcome.SKIPPED, "no consumer was told")
     if not (left := outstanding(context)):
         return StepResult(StepOutcome.DONE)
+    waiting = f"waiting for consumers: {'; '.join(left)}"
     emergency = context.rotation.emergency
-    if emergency is not None and (context.rotation.abandoned or emergency.slot is Slot.BRIDGE):
-        # What has leaked is still to be killed, or a person to be told of it.
+    if emergency is None or not (context.rotation.abandoned or emergency.slot is Slot.BRIDGE):
+        return StepResult(StepOutcome.DONE, waiting, rest=True)
+    if context.rotation.abandoned:
+        # What has leaked is still to be killed; that they come to their end is not waited for.
+        context.notes.append(
+            f"Consumers were told of the outgoing token and are not done: {'; '.join(left)}."
+        )
+    else:
+        # A person is still to be told of the bridge; a later look comes back here.
         _attend(context, left)
-        return StepResult(StepOutcome.FAILED, "; ".join(left))
-    return StepResult(StepOutcome.DONE, f"waiting for consumers: {'; '.join(left)}", rest=True)
+    return StepResult(StepOutcome.FAILED, waiting)
 
 
 def outstanding(context: Context) -> list[str]:
@@ -132,9 +139,8 @@ def _tell(context: Context, place: int, consumer: Consumer) -> None:
     mark = _asked(consumer.mark)
     if isinstance(mark, str):
         record = replace(record, mark=record.mark or mark)
+        # The fence: whoever has taken over tells of a token of its own.
         context.save(consumers=_with(context, place, record))
-        # Whoever has taken over tells of a token of its own.
-        context.ledger.check_lease()
         context.say(f"telling {record.ref}")
         failed = _asked(lambda: consumer.tell(call))
     else:

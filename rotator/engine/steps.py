@@ -382,8 +382,6 @@ def _left_to_do(context: Context) -> str:
         return (AWAIT.name if BEHIND in raised else CLOSE.name) if raised else ""
     if "verification-failed" in raised:
         return VERIFY.name
-    if BEHIND in raised:
-        return AWAIT.name
     if "unclear" in raised or ("old-token-alive" in raised and context.old is not None):
         return PROVE_DEAD.name
     if "old-token-alive" in raised:

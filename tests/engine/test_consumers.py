@@ -351,6 +351,20 @@ def test_a_drain_waits_for_rollouts(told: Told, form: str) -> None:
     assert bench.attention == set()
 
 
+def test_an_alarm_about_a_rollout_ends_with_it_while_the_drain_goes_on(told: Told) -> None:
+    """What a look has raised the next one takes away, long before the rotation ends."""
+    bench, callees = told("standby")
+    mailer = callees["mailer"]
+    mailer.ends, mailer.stuck = False, True
+    assert begun(bench).state is State.NEEDS_ATTENTION
+    assert again(bench).exit_code == 4
+    assert bench.attention == {"consumer-behind"}
+    mailer.finish()
+    assert again(bench).exit_code == 0
+    assert bench.attention == set()
+    assert (newest(bench).state, newest(bench).step) == (State.DRAINING, "drain")
+
+
 def test_at_max_a_drain_holds_for_consumers_too(told: Told) -> None:
     """Nobody uses the outgoing token, but a consumer may yet: the drain says whom it holds for."""
     bench, callees = told("standby")
@@ -456,7 +470,9 @@ def test_a_leaked_token_dies_whatever_consumers_do(told: Told, form: str) -> Non
     mailer = callees["mailer"]
     mailer.refuses = Unreachable("the API server does not answer", then="told again")
     leaked = bench.stored()
+    before = bench.clock.boot()
     rotation = respond(bench, leak(bench))[-1]
+    assert bench.clock.boot() - before < bench.timings.consumer_budget / 2
     assert not bench.simulator.is_alive(leaked)
     assert rotation.old_token_dead is True
     assert rotation.exposure is not None
@@ -529,6 +545,52 @@ def test_a_person_may_rotate_again_while_a_rollout_does_not_end(told: Told, form
     assert ended(bench, rotation).state is State.COMPLETED
     assert mailer.read[-1] == bench.wiring.fingerprints.of(bench.stored())
     assert [one.unfinished for one in bench.wiring.journal.rotations("billing")] == [False, False]
+
+
+def test_a_newer_rotation_that_is_given_up_leaves_the_former_one_waiting(told: Told) -> None:
+    """Its token serves nobody, so the rollout of the former one is watched on, and ends that."""
+    bench, callees = told("standby", verify=[{"type": "ping"}])
+    mailer = callees["mailer"]
+    mailer.ends = False
+    former = begun(bench)
+    draining.retire(bench.runner, bench.wiring.journal, bench.policy, force=True)
+    bench.clock.advance(60)
+    real = bench.wiring.provider.rotate_token
+
+    def killed_at_once(project: str) -> object:
+        minted = real(project)
+        bench.simulator.regenerate(project)
+        return minted
+
+    bench.wiring.provider.rotate_token = killed_at_once  # type: ignore[method-assign, assignment]
+    given_up = bench.rotate()
+    assert given_up.abandoned
+    assert given_up.id != former.id
+    again(bench)
+    still = bench.wiring.journal.rotation(former.id)
+    assert still is not None
+    assert still.step == "await-consumers"
+    mailer.finish()
+    again(bench)
+    ended_now = bench.wiring.journal.rotation(former.id)
+    assert ended_now is not None
+    assert (ended_now.state, ended_now.unfinished) == (State.COMPLETED, False)
+    assert len(mailer.calls) == 1
+
+
+def test_a_leaked_token_that_was_promoted_dies_before_its_pods_are_back(told: Told) -> None:
+    """Given up in an emergency: pods are told of the outgoing token, and the kill waits for none of them."""
+    bench, callees = told("standby")
+    mailer = callees["mailer"]
+    begun(bench)
+    leaked = bench.stored()
+    mailer.ends = False
+    rotation = respond(bench, leak(bench, Order.REPLACE_FIRST))[-1]
+    assert not bench.simulator.is_alive(leaked)
+    assert mailer.read[-1] == rotation.old_fingerprint
+    assert "are not done: mailer" in rotation.message
+    assert not rotation.unfinished
+    assert bench.attention == set()
 
 
 def test_a_leaked_bridge_is_told_of_to_a_person_whatever_a_rollout_does(told: Told) -> None:

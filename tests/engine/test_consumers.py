@@ -16,7 +16,7 @@ from rotator.operations.outcome import Outcome
 from rotator.rehearsal import rehearsal_of
 from tests.engine.bench import Bench
 from tests.engine.callees import Callee, Callees, forbidden, restart, sync, with_consumers
-from tests.engine.emergencies import leak, respond
+from tests.engine.emergencies import bridge_of, leak, respond
 from tests.engine.forms import HOUR, begun, bench_of, ended
 from tests.engine.test_lost_lease import somebody_takes_the_lease
 from tests.engine.test_resumption import run
@@ -379,6 +379,8 @@ def test_at_max_a_drain_holds_for_consumers_too(told: Told) -> None:
     assert rotation.drain.result is DrainResult.MAX
     assert bench.attention == {"consumer-behind", "drain-stuck"}
     assert "consumers have not taken the new token: mailer" in rotation.message
+    again(bench)
+    assert [line["event"] for line in bench.audited()].count("drain.stuck") == 1
     assert bench.simulator.is_alive(bench.first)
 
 
@@ -594,15 +596,24 @@ def test_a_leaked_token_that_was_promoted_dies_before_its_pods_are_back(told: To
 
 
 def test_a_leaked_bridge_is_told_of_to_a_person_whatever_a_rollout_does(told: Told) -> None:
-    """Readers leave the bridge, and the person who must revoke it is told although a consumer is behind."""
+    """Readers leave the bridge, and the person who must revoke it is told although a consumer is behind; that one is
+    looked at on and on, and when both have come to their end nothing is left."""
     bench, callees = told("bridge")
     mailer = callees["mailer"]
     begun(bench)
     mailer.ends = False
+    leaked = bridge_of(bench)
     respond(bench, leak(bench, slot=Slot.BRIDGE))
     for _ in range(3):
         again(bench)
-    assert "old-token-alive" in bench.attention
+    assert bench.attention == {"old-token-alive", "consumer-behind"}
+    bench.simulator.revoke(leaked)
+    assert again(bench).exit_code == 4
+    assert bench.attention == {"consumer-behind"}
+    mailer.finish()
+    assert again(bench).exit_code == 0
+    assert bench.attention == set()
+    assert not newest(bench).unfinished
 
 
 def test_a_rehearsal_tells_nobody(told: Told) -> None:

@@ -109,6 +109,14 @@ def overlapping(site: Site, entry: Entry, form: str, tmp_path: Path) -> None:
     site.write_policies()
 
 
+def rotated(site: Site, *options: str) -> dict[str, Any]:
+    """What `rotator rotate` tells of a rotation that went well."""
+    ended = site.run("rotate", "shop", "--yes", *options, "-o", "json")
+    assert ended.code == 0, ended.errors
+    (rotation,) = ended.rotations
+    return rotation
+
+
 @pytest.mark.parametrize("form", ["pair", "bridged"])
 def test_pods_that_read_once_never_fail(
     site: Site, entry: Entry, cluster: ApiServer, tmp_path: Path, form: str
@@ -117,9 +125,7 @@ def test_pods_that_read_once_never_fail(
     overlapping(site, entry, form, tmp_path)
     mailer = Mailer(site, entry, cluster)
     with mailer.sending():
-        ended = site.run("rotate", "shop", "--yes", "-o", "json")
-    assert ended.code == 0, ended.errors
-    (rotation,) = ended.rotations
+        rotation = rotated(site)
     assert rotation["state"] == "completed"
     assert [(one["type"], one["state"]) for one in rotation["consumers"]] == [
         ("external-secret", "done"),
@@ -140,8 +146,7 @@ def test_the_same_pods_fail_where_nobody_tells_them(
     site.write_policies()
     mailer = Mailer(site, entry, cluster)
     with mailer.sending():
-        ended = site.run("rotate", "shop", "--yes", "-o", "json")
-    assert ended.code == 0, ended.errors
+        rotated(site)
     assert 401 in mailer.answers
     assert mailer.token == entry.first
 
@@ -152,8 +157,7 @@ def test_in_place_the_pods_fail_until_they_are_restarted(
     """Their old token is dead from the mint on; told at once, they send again when the rotation has ended."""
     mailer = Mailer(site, entry, cluster)
     with mailer.sending():
-        ended = site.run("rotate", "shop", "--yes", "-o", "json")
-    assert ended.code == 0, ended.errors
+        rotated(site)
     assert mailer.answers[-1] == 202
     assert mailer.token == entry.stored
     assert mailer.workload.told == [
@@ -168,8 +172,7 @@ def test_a_rollout_that_never_ends_keeps_the_old_token_alive(
     overlapping(site, entry, "pair", tmp_path)
     mailer = Mailer(site, entry, cluster)
     mailer.workload.stuck = True
-    ended = site.run("rotate", "shop", "--yes", "--no-wait", "-o", "json")
-    assert ended.code == 0, ended.errors
+    rotated(site, "--no-wait")
     mailer.workload.miss_deadline()
     ended = site.run("run", "-o", "json")
     assert ended.code == 4
@@ -194,8 +197,7 @@ def test_a_daemon_and_a_restart_of_it_tell_each_consumer_once(
     overlapping(site, entry, "pair", tmp_path)
     mailer = Mailer(site, entry, cluster)
     mailer.workload.held = True
-    ended = site.run("rotate", "shop", "--yes", "--no-wait", "-o", "json")
-    assert ended.code == 0, ended.errors
+    rotated(site, "--no-wait")
     site.environment["ROTATOR_LISTEN"] = "127.0.0.1:0"
     for _ in range(2):
         daemon = site.start("serve")
@@ -203,8 +205,7 @@ def test_a_daemon_and_a_restart_of_it_tell_each_consumer_once(
         daemon.signal(15)
         assert daemon.wait().code == 143
     mailer.workload.roll()
-    ended = site.run("rotate", "shop", "--yes", "-o", "json")
-    assert ended.code == 0, ended.errors
+    rotated(site)
     assert len(mailer.workload.told) == 1
     assert len(mailer.sync.syncs) == 1
     assert mailer.token == entry.stored

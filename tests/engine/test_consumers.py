@@ -456,14 +456,7 @@ def test_a_rollback_tells_those_who_were_told(told: Told) -> None:
 def test_what_is_given_up_before_anybody_was_told_tells_nobody(told: Told) -> None:
     """A staged token that fails verification ends as failed, and no pod is restarted for it."""
     bench, callees = told("standby", verify=[{"type": "ping"}])
-    real = bench.wiring.provider.rotate_token
-
-    def killed_at_once(project: str) -> object:
-        minted = real(project)
-        bench.simulator.regenerate(project)
-        return minted
-
-    bench.wiring.provider.rotate_token = killed_at_once  # type: ignore[method-assign, assignment]
+    bench.let_somebody_else_mint_next()
     rotation = bench.rotate()
     assert (rotation.state, rotation.exit_code) == (State.FAILED, 1)
     assert callees["mailer"].calls == []
@@ -562,14 +555,7 @@ def test_a_newer_rotation_that_is_given_up_leaves_the_former_one_waiting(told: T
     former = begun(bench)
     retired(bench)
     bench.clock.advance(60)
-    real = bench.wiring.provider.rotate_token
-
-    def killed_at_once(project: str) -> object:
-        minted = real(project)
-        bench.simulator.regenerate(project)
-        return minted
-
-    bench.wiring.provider.rotate_token = killed_at_once  # type: ignore[method-assign, assignment]
+    bench.let_somebody_else_mint_next()
     given_up = bench.rotate()
     assert given_up.abandoned
     assert given_up.id != former.id

@@ -170,7 +170,7 @@ class Wiring:
                 raise InvalidInput(
                     "A journal on PostgreSQL needs the package psycopg, which does not load here",
                     then="Nothing was done",
-                    remedy="Install rotator with it: `pip install 'rotator[postgres]'`",
+                    remedy="Install rotator with it, in the folder of its source: `pip install '.[postgres]'`",
                 ) from error
             # Each machine's audit log is a chain of its own; the same file has the same name after a restart.
             audit_log = f"{socket.gethostname()}:{self.settings.audit_log.absolute()}"

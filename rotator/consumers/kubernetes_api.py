@@ -207,7 +207,7 @@ def _connect() -> _Session:
         raise InvalidInput(
             "A consumer in Kubernetes needs the package kubernetes, which does not load here",
             then="Nothing was done",
-            remedy="Install rotator with it: `pip install 'rotator[kubernetes]'`",
+            remedy="Install rotator with it, in the folder of its source: `pip install '.[kubernetes]'`",
         ) from None
     configuration = client.Configuration()
     named = os.environ.get("KUBECONFIG", "")

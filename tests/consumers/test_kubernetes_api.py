@@ -385,7 +385,7 @@ def test_without_the_client(mailer: KubernetesRestart, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     with pytest.raises(InvalidInput) as caught:
         mailer.preflight()
-    assert "pip install 'rotator[kubernetes]'" in caught.value.remedy
+    assert "pip install '.[kubernetes]'" in caught.value.remedy
 
 
 def test_an_object_is_quoted_in_its_path(cluster: ApiServer, api: KubernetesApi) -> None:

@@ -427,17 +427,17 @@ class DrainEvidence(StrEnum):
     """What a drain goes by."""
 
     LAST_USED = "last-used"
-    """The outgoing project's `token_last_used_at`."""
+    """Its project's `token_last_used_at`."""
     TIME = "time"
     """Nothing tells whether this token is used: `drain.min` alone."""
 
 
 @dataclass(frozen=True)
 class Draining:
-    """What the looks at an outgoing token have shown so far. Durations count on our clock."""
+    """What the looks at a token that consumers are leaving have shown so far. Durations count on our clock."""
 
     since: Instant
-    """The last promote."""
+    """The last promote; that of the outgoing token where the new one was given up."""
     evidence: DrainEvidence
     min_seconds: float
     quiet_seconds: float
@@ -453,7 +453,7 @@ class Draining:
 
     @property
     def earliest_end(self) -> Instant:
-        """When it may end, if the outgoing token is not used any more."""
+        """When it may end, if the token is not used any more."""
         by_min = self.since.plus(self.min_seconds)
         if self.evidence is DrainEvidence.TIME or self.quiet_since is None:
             return by_min
@@ -526,6 +526,9 @@ class Rotation:
     bridge_fingerprint: str | None = None
     promoted: Instant | None = None
     """When the last destination got to serve the new token, or the bridge while that is current."""
+    returned: Instant | None = None
+    """Of a rotation that was given up: when the last destination got to serve the outgoing token again. None where
+    no reader has seen another one."""
     drain: Draining | None = None
     retiring: Intent | None = None
     """The latest call of rotate-token whose answer nobody keeps: it kills the token of its project."""

@@ -172,7 +172,12 @@ TYPES: Final = (
         "a consumer that was told has come to its end",
         ("consumer", "call", "detail"),
     ),
-    EventType("drain.start", Activity.READ, "the outgoing token is watched", ("evidence", "min")),
+    EventType(
+        "drain.start",
+        Activity.READ,
+        "a token that consumers are to leave is watched",
+        ("of", "evidence", "min"),
+    ),
     EventType("drain.end", Activity.READ, "it is not watched any more", ("result", "last_used_at")),
     EventType(
         "drain.stuck",
@@ -252,7 +257,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "message": "the same as `status` shows",
     "min": "seconds the drain lasts at least",
     "now": "the value before the change",
-    "of": "project whose token dies",
+    "of": "project whose token dies, or is watched",
     "ok": "whether it worked",
     "order": "`kill-first` or `replace-first`",
     "outage": "seconds without a living token, as bounds",

@@ -9,6 +9,7 @@ from datetime import datetime
 from rotator import words
 from rotator.cli.render import Column, card, table
 from rotator.cli.tables_of_rehearsal import brief
+from rotator.engine.drain import leaving
 from rotator.model import Attention, ConsumerRecord, DrainEvidence, Rotation, State, Verified
 from rotator.operations.plan import Plan, Planned
 from rotator.views import STATES, PolicyStatus, Untold
@@ -134,22 +135,26 @@ def _in_progress(one: Rotation, state: str, now: datetime) -> str:
     lines = [
         ("rotation", f"{one.id}, begun {words.distance(one.started_at, now)}"),
         ("step", one.step),
+        ("given up", one.abandoned),
     ]
     drain = one.drain
     if one.state is State.DRAINING and drain is not None:
-        evidence = (
-            "if the outgoing token stays unused" if drain.evidence is DrainEvidence.LAST_USED else "by time"
-        )
+        what = leaving(one)
+        evidence = f"if the {what} stays unused" if drain.evidence is DrainEvidence.LAST_USED else "by time"
         holds = one.snapshot.get("drain", {}).get("on_max", "hold") == "hold"
         used = f"{drain.last_used_at}, from {drain.last_used_ip or 'an address not told'}"
         lines += [
             ("ends", f"{_until(drain.earliest_end.wall, now)}, {evidence}"),
             (
                 "at most",
-                f"{_until(drain.latest_end.wall, now)}; then it {'holds' if holds else 'retires the token'}",
+                f"{_until(drain.latest_end.wall, now)}; then it {'holds' if holds else 'kills the token'}",
             ),
             ("last used", used if drain.last_used_at else ""),
-            ("to end it", f"`rotator retire {one.policy}`; to go back, `rotator rollback {one.policy}`"),
+            (
+                "to end it",
+                f"`rotator retire {one.policy}`"
+                + ("" if one.abandoned else f"; to go back, `rotator rollback {one.policy}`"),
+            ),
         ]
     lines += [("consumer" if not n else "", _consumer(c)) for n, c in enumerate(one.consumers)]
     return card(one.policy, state, lines)

@@ -108,7 +108,8 @@ class Carrier:
             context.save()
             urgency = self._urgency(context)
             # A drain is looked at every minute for days: what a look finds is audited, not that one looked.
-            if not (resumed and context.rotation.step in WATCHED and not urgency):
+            context.looked_again = resumed and context.rotation.step in WATCHED
+            if not context.looked_again or urgency:
                 context.audit(
                     "rotation.resume" if resumed else "rotation.start",
                     step=context.rotation.step,
@@ -250,12 +251,15 @@ class Carrier:
     def _rest_here(self, context: Context, result: StepResult) -> None:
         """A drain that waits, or something that only a person or another look can end."""
         raised = bool(context.ledger.raised)
+        given_up = context.rotation.abandoned
+        # Whoever gives it up is told that it has failed, and once more at its end; a look in between only waits.
+        failed = bool(given_up) and not context.rotation.urgent and not context.looked_again
         context.change(
             state=State.NEEDS_ATTENTION if raised else State.DRAINING,
             step=result.go_to or context.rotation.step,
             finished_at=context.clock.now() if raised else None,
-            exit_code=4 if raised else 0,
-            message=" ".join(context.notes) if raised else result.detail,
+            exit_code=4 if raised else int(failed),
+            message=" ".join(context.notes) if raised else f"{given_up} {result.detail}".strip(),
         )
         context.save()
         context.say(result.detail)

@@ -195,7 +195,7 @@ def _asked(question: Callable[[], Answer]) -> Answer | RotatorError:
 
 
 def _call(context: Context, record: ConsumerRecord) -> Call:
-    got = context.rotation.promoted or context.rotation.served
+    got = context.rotation.returned or context.rotation.promoted or context.rotation.served
     return Call(
         id=f"{context.rotation.id}-{record.fingerprint.removeprefix('fp_')[:8]}",
         rotation=context.rotation.id,

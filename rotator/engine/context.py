@@ -106,6 +106,8 @@ class Context:
     """With their entries in the policy, in its order."""
     resumed: bool = False
     """An earlier command began it, and this one takes it up."""
+    looked_again: bool = False
+    """It rested while something outside went on, and this command looks how far that has come."""
     told: dict[str, ProjectFacts] = field(default_factory=dict)
     """What the provider said of a project after its mint, for the journal, so that it is not asked twice."""
     notes: list[str] = field(default_factory=list)

@@ -1,8 +1,8 @@
-"""Drain: wait, on evidence, until the outgoing token is not used any more.
+"""Drain: wait, on evidence, until a token that consumers are to leave is not used any more.
 
 A resting state. One look is short, and everything it has to remember is in the record, so that the next
 look may be another process's, after an upgrade, or a cron job's an hour later.
-Invariant: no call of ours uses the outgoing token between its last verification and its retirement.
+Invariant: no call of ours uses that token between its last verification and its death.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ def drain(context: Context) -> StepResult:
         return StepResult(StepOutcome.SKIPPED, "the outgoing token is retired already")
     if context.rotation.outgoing is None and context.rotation.step == DRAIN.name:
         return StepResult(StepOutcome.SKIPPED, "there is no outgoing token")
-    kept = context.rotation.drain
+    assert context.rotation.promoted is not None
     # A later promote begins a drain of its own.
-    same = kept is not None and kept.since == context.rotation.promoted
-    draining = _hurried(context, _looked(context, kept if kept is not None and same else _begun(context)))
+    draining = look_at(context, context.rotation.promoted, context.rotation.outgoing)
     apart = _not_read_back(context)
     due = context.rotation.emergency is not None and _result(context, draining) is not DrainResult.WAITING
     if apart and due:
@@ -70,6 +69,43 @@ def drain(context: Context) -> StepResult:
     if dead := _promoted_is_dead(context):
         context.save(drain=draining)
         return _cut_off(context, dead)
+    return judge(context, draining)
+
+
+def begun_since(context: Context, since: Instant) -> Draining | None:
+    """The drain that has begun with this moment, where there is one."""
+    kept = context.rotation.drain
+    return kept if kept is not None and kept.since == since else None
+
+
+def look_at(context: Context, since: Instant, project: str | None) -> Draining:
+    """The drain that has begun with this moment, or a new one, with one more look at its token's project."""
+    draining = _hurried(context, begun_since(context, since) or _begun(context, since, project))
+    if draining.evidence is DrainEvidence.TIME:
+        return replace(draining, looked=context.instant())
+    assert project is not None
+    facts = context.provider.project(project)
+    now = context.instant()
+    first = draining.quiet_since is None
+    if first or used_since(draining, facts):
+        if not first:
+            context.say(
+                f"the {leaving(context.rotation)} was used again, "
+                f"from {facts.token_last_used_ip or 'an unknown address'}"
+            )
+        return replace(
+            draining,
+            looked=now,
+            quiet_since=now,
+            last_used_at=facts.token_last_used_at,
+            last_used_ip=facts.token_last_used_ip,
+        )
+    return replace(draining, looked=now)
+
+
+def judge(context: Context, draining: Draining) -> StepResult:
+    """What a look leads to: DONE when the token may die, else the rotation rests."""
+    before = begun_since(context, draining.since)
     behind = outstanding(context)
     draining = replace(draining, result=_result(context, draining, behind))
     context.save(drain=draining)
@@ -77,22 +113,29 @@ def drain(context: Context) -> StepResult:
         return StepResult(StepOutcome.DONE, waiting_for(context, draining, behind), rest=True)
     holds = context.policy.drain.on_max == "hold" and context.rotation.emergency is None
     if draining.result is DrainResult.MAX and holds:
-        stuck_before = same and kept is not None and kept.result is DrainResult.MAX
-        return _stuck(context, draining, behind, before=kept if stuck_before else None)
+        stuck_before = before is not None and before.result is DrainResult.MAX
+        return _stuck(context, draining, behind, before=before if stuck_before else None)
     context.ledger.settle(context.rotation, (STUCK,))
     context.audit("drain.end", result=draining.result, last_used_at=draining.last_used_at)
     return StepResult(StepOutcome.DONE, _ended(context, draining))
 
 
-def _begun(context: Context) -> Draining:
+def leaving(rotation: Rotation) -> str:
+    """The token whose use a drain waits out, in words."""
+    return "token that was given up" if rotation.abandoned else "outgoing token"
+
+
+def _killed(rotation: Rotation) -> str:
+    return "killed" if rotation.abandoned else "retired"
+
+
+def _begun(context: Context, since: Instant, project: str | None) -> Draining:
     policy = context.policy.drain
-    promoted = context.rotation.promoted
-    assert promoted is not None
     # In one project several tokens share one `token_last_used_at`: it says nothing about one of them.
     evidence = DrainEvidence.LAST_USED if context.rotation.form is Form.STANDBY else DrainEvidence.TIME
-    context.audit("drain.start", evidence=evidence, min=policy.min.total_seconds())
+    context.audit("drain.start", of=project, evidence=evidence, min=policy.min.total_seconds())
     return Draining(
-        since=promoted,
+        since=since,
         evidence=evidence,
         min_seconds=policy.min.total_seconds(),
         quiet_seconds=policy.quiet.total_seconds(),
@@ -110,29 +153,6 @@ def _hurried(context: Context, draining: Draining) -> Draining:
         min_seconds=min(draining.min_seconds, limit),
         max_seconds=min(draining.max_seconds, limit),
     )
-
-
-def _looked(context: Context, draining: Draining) -> Draining:
-    """The same drain with one more look at the provider's metadata."""
-    if draining.evidence is DrainEvidence.TIME:
-        return replace(draining, looked=context.instant())
-    assert context.rotation.outgoing is not None
-    facts = context.provider.project(context.rotation.outgoing)
-    now = context.instant()
-    first = draining.quiet_since is None
-    if first or used_since(draining, facts):
-        if not first:
-            context.say(
-                f"the outgoing token was used again, from {facts.token_last_used_ip or 'an unknown address'}"
-            )
-        return replace(
-            draining,
-            looked=now,
-            quiet_since=now,
-            last_used_at=facts.token_last_used_at,
-            last_used_ip=facts.token_last_used_ip,
-        )
-    return replace(draining, looked=now)
 
 
 def _not_read_back(context: Context) -> str:
@@ -203,33 +223,48 @@ def _in_use(draining: Draining, now: Instant) -> bool:
 
 
 def used_since(draining: Draining, facts: ProjectFacts) -> bool:
-    """Whether the outgoing token was used since a look. The time has whole seconds, so the address counts too."""
+    """Whether the token was used since a look. The time has whole seconds, so the address counts too."""
     seen = (draining.last_used_at, draining.last_used_ip)
     return (facts.token_last_used_at, facts.token_last_used_ip) != seen
 
 
+def used_again(context: Context, project: str) -> str:
+    """The drain may have ended long ago, in another process: whether its token was used since, in words."""
+    draining = context.rotation.drain
+    if draining is None or draining.result is not DrainResult.QUIET:
+        return ""
+    if draining.evidence is not DrainEvidence.LAST_USED:
+        return ""
+    facts = context.provider.project(project)
+    if not used_since(draining, facts):
+        return ""
+    where = facts.token_last_used_ip or "an unknown address"
+    return f"the {leaving(context.rotation)} was used after its drain, from {where}: it drains on"
+
+
 def quiet_for(draining: Draining, now: Instant) -> float:
-    """Seconds for which the outgoing token is known not to have been used, on our clock."""
+    """Seconds for which the token is known not to have been used, on our clock."""
     return draining.quiet_since.seconds_until(now) if draining.quiet_since is not None else 0.0
 
 
 def refuse_if_used(rotation: Rotation, now: Instant) -> None:
-    """Raises Refused unless the outgoing token is known not to have been used for as long as the policy asks."""
+    """Raises Refused unless the token is known not to have been used for as long as the policy asks."""
     draining = rotation.drain
+    what = leaving(rotation)
     if draining is not None and draining.evidence is DrainEvidence.TIME:
         raise Refused(
-            f"Nothing tells whether the outgoing token of {rotation.policy} is still used",
-            then="It was not retired; the drain ends by time",
+            f"Nothing tells whether the {what} of {rotation.policy} is still used",
+            then=f"It was not {_killed(rotation)}; the drain ends by time",
             remedy=f"`rotator retire {rotation.policy} --force` ends it although the token may be in use",
         )
     if draining is None or quiet_for(draining, now) >= draining.quiet_seconds:
         return
     where = f" from {draining.last_used_ip}" if draining.last_used_ip else ""
     raise Refused(
-        f"The outgoing token of {rotation.policy} was used at {draining.last_used_at or 'a time not told'}{where}, "
+        f"The {what} of {rotation.policy} was used at {draining.last_used_at or 'a time not told'}{where}, "
         f"and is not known to be unused since {_span(draining.quiet_seconds)}",
-        then="It was not retired",
-        remedy=f"`rotator retire {rotation.policy} --force` retires it although it may be in use",
+        then=f"It was not {_killed(rotation)}",
+        remedy=f"`rotator retire {rotation.policy} --force` kills it although it may be in use",
     )
 
 
@@ -243,8 +278,12 @@ def waiting_for(context: Context, draining: Draining, behind: Sequence[str] = ()
     if draining.evidence is DrainEvidence.LAST_USED:
         quiet = draining.quiet_seconds - quiet_for(draining, now)
         if quiet > 0:
-            parts.append(f"the outgoing token unused for {_span(quiet)} more")
+            parts.append(f"the {leaving(context.rotation)} unused for {_span(quiet)} more")
     parts += behind
+    if context.rotation.emergency is not None:
+        parts = [
+            f"at most {_span(draining.max_seconds - draining.since.seconds_until(now))} more, as it has leaked"
+        ]
     return "draining: " + " and ".join(parts or ["one more look"])
 
 
@@ -258,18 +297,20 @@ def _stuck(
     """`before`: the drain at the earlier look that has found it stuck, and audited that."""
     where = draining.last_used_ip or "an address the provider does not tell"
     used = _in_use(draining, context.instant())
+    name, given_up = context.policy.name, bool(context.rotation.abandoned)
     message = (
-        f"The outgoing token is still in use after {_span(draining.max_seconds)}, last at "
+        f"The {leaving(context.rotation)} is still in use after {_span(draining.max_seconds)}, last at "
         f"{draining.last_used_at} from {where}"
         if used
-        else f"After {_span(draining.max_seconds)} consumers have not taken the new token: {'; '.join(behind)}"
+        else f"After {_span(draining.max_seconds)} consumers have not taken the {'outgoing' if given_up else 'new'} "
+        f"token{' again' if given_up else ''}: {'; '.join(behind)}"
     )
     context.attend(
         STUCK,
         message,
         f"{'Find the consumer there and restart it' if used else 'Mend what keeps them'}; the next `rotator run` "
-        f"looks again. `rotator retire {context.policy.name} --force` ends it now, "
-        f"`rotator rollback {context.policy.name}` goes back",
+        f"looks again. `rotator retire {name} --force` ends it now"
+        + ("" if given_up else f", `rotator rollback {name}` goes back"),
     )
     if before is None or before.last_used_at != draining.last_used_at:
         context.audit("drain.stuck", last_used_at=draining.last_used_at, last_used_ip=draining.last_used_ip)
@@ -282,7 +323,7 @@ def _ended(context: Context, draining: Draining) -> str:
     if draining.result is DrainResult.MAX and context.rotation.emergency is not None:
         return f"retired after {_span(draining.max_seconds)}, in use or not, because it has leaked"
     if draining.result is DrainResult.MAX:
-        return f"still used from {draining.last_used_ip}; retired at `max`, as the policy says"
+        return f"still used from {draining.last_used_ip}; {_killed(context.rotation)} at `max`, as the policy says"
     if draining.evidence is DrainEvidence.TIME:
         return "by time: the provider does not tell the use of this token apart from that of the project's others"
-    return "the outgoing token was not used any more"
+    return f"the {leaving(context.rotation)} was not used any more"

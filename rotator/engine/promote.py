@@ -126,11 +126,16 @@ def rollback(context: Context) -> StepResult:
         if (value := destination.read().value_if_token) is not None
         and context.fingerprints.of(value) in given_up
     ]
+    rotation = context.rotation
     if not serving:
-        return StepResult(StepOutcome.SKIPPED, "no reader has seen the new token")
+        if rotation.promoted is None and rotation.returned is None:
+            return StepResult(StepOutcome.SKIPPED, "no reader has seen the new token")
+        return _returned(context)
     old = outgoing_token(context)
     if old is None or context.provider.ping(old) is PingAnswer.DEAD:
         return _no_way_back(context, serving[0], "no destination keeps it" if old is None else "it is dead")
+    # Before the first write: whoever takes this up after a crash may find no reader on the new token any more.
+    context.save(returned=context.instant())
     for destination in serving:
         failure = _serve_at(context, destination, old)
         if failure is not None:
@@ -142,7 +147,12 @@ def rollback(context: Context) -> StepResult:
             )
         context.rotation = context.rotation.with_destination(destination.spec.ref, DestinationState.UNCHANGED)
         context.save()
-    context.save(promoted=None)
+    return _returned(context)
+
+
+def _returned(context: Context) -> StepResult:
+    # Readers may have kept the new token: from here on counts for how long they may still use it.
+    context.save(promoted=None, returned=context.instant(), drain=None)
     return StepResult(StepOutcome.DONE, "the outgoing token is current again")
 
 

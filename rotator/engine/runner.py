@@ -270,6 +270,8 @@ class Runner:
                     then="Nothing was changed",
                     remedy=f"`{policy.renewal}` makes another token",
                 )
+            if present.abandoned:
+                return self._finish(present, lease)
             self._audit_order("rotation.rollback", present, reason=reason)
             given_up = replace(
                 present,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,9 +63,12 @@ PROVE_DEAD: Final = Step("prove-dead", reversible=True, does="present the old to
 CLOSE: Final = Step("close", reversible=True, does="measure, record, give the lease back")
 
 ROLLBACK: Final = Step("rollback", reversible=True, does="make the outgoing token the current one again")
+DRAIN_INCOMING: Final = Step(
+    "drain-incoming", reversible=True, does="wait until consumers have left the token that is given up"
+)
 DISCARD: Final = Step("discard", reversible=True, does="remove what was staged and kill the token in it")
 
-DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name})
+DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name, DRAIN_INCOMING.name})
 """Steps that are looked at again and again."""
 WATCHED: Final = DRAINS | {REVOKE.name, AWAIT.name}
 """Steps at which a rotation rests while something outside goes on; one record and no event for each look."""
@@ -119,7 +122,7 @@ _STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
         CLOSE,
     ),
 }
-_ABANDONING: Final = (ROLLBACK, TELL, AWAIT, DISCARD, CLOSE)
+_ABANDONING: Final = (ROLLBACK, TELL, DRAIN_INCOMING, DISCARD, AWAIT, CLOSE)
 """What a rotation that is given up goes through instead of the rest of its list."""
 
 
@@ -135,10 +138,10 @@ def steps_of(subject: Policy | Rotation) -> tuple[Step, ...]:
     return _for(subject, _STEPS[subject.form])
 
 
-def _for(subject: Policy | Rotation, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+def _for(subject: Policy | Rotation, steps: Sequence[Step]) -> tuple[Step, ...]:
     """Those of a list that the subject goes through."""
     if tells_consumers(subject):
-        return steps
+        return tuple(steps)
     return tuple(step for step in steps if step not in _OF_CONSUMERS)
 
 
@@ -149,7 +152,11 @@ def tells_consumers(subject: Policy | Rotation) -> bool:
 
 def way_of(rotation: Rotation) -> tuple[Step, ...]:
     """The steps that the rotation goes through as it stands: others once it was given up."""
-    return _for(rotation, _ABANDONING) if rotation.abandoned else steps_of(rotation)
+    if not rotation.abandoned:
+        return steps_of(rotation)
+    # The other forms kill nothing that a reader can have.
+    waits = rotation.form is Form.STANDBY
+    return _for(rotation, [step for step in _ABANDONING if waits or step is not DRAIN_INCOMING])
 
 
 def steps_left(rotation: Rotation) -> tuple[Step, ...]:

@@ -9,6 +9,7 @@ from rotator.engine import states
 from rotator.engine.assisted import revoke, take_and_stage
 from rotator.engine.consumers import await_consumers, tell_consumers
 from rotator.engine.context import Context, StepResult
+from rotator.engine.discard import discard, drain_incoming
 from rotator.engine.drain import drain
 from rotator.engine.kill import kill_only
 from rotator.engine.mint import mint_and_publish
@@ -16,7 +17,7 @@ from rotator.engine.overlap import mint_and_stage
 from rotator.engine.overlap_verify import verify_bridge, verify_current, verify_staged
 from rotator.engine.preflight import preflight
 from rotator.engine.promote import promote, promote_bridge, rollback
-from rotator.engine.retire import discard, retire
+from rotator.engine.retire import retire
 from rotator.engine.steps import close, prove_dead, verify
 from rotator.model import Form
 
@@ -48,6 +49,7 @@ _OVERLAP: Final = {
     states.RETIRE.name: retire,
     states.REVOKE.name: revoke,
     states.ROLLBACK.name: rollback,
+    states.DRAIN_INCOMING.name: drain_incoming,
     states.DISCARD.name: discard,
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from rotator.engine.states import DRAIN, DRAIN_BRIDGE, MINT_PUBLISH
+from rotator.engine.states import DRAINS, MINT_PUBLISH
 from rotator.journal.base import Journal
 from rotator.model import Policy, Rotation, State, StepRecord, Trigger
 
@@ -21,7 +21,6 @@ LOOKED_BACK: Final = 5
 """Rotations of a policy that a prediction is made from."""
 USUAL: Final = 5.0
 """Seconds that a rotation is taken to last where none has been seen."""
-_DRAINS: Final = (DRAIN.name, DRAIN_BRIDGE.name)
 _READ: Final = 20
 """Rotations among which those are looked for."""
 
@@ -56,7 +55,7 @@ def forecast(journal: Journal, policy: Policy, steps: Collection[str] | None = N
     outages = [r.outage.max for r in past if r.outage is not None][:LOOKED_BACK]
     completed = [r for r in past if r.state is State.COMPLETED and r.steps][:LOOKED_BACK]
     durations = [_seconds_of_work(rotation, steps) for rotation in completed]
-    drains = sum(policy.drain.min.total_seconds() for name in steps or () if name in _DRAINS)
+    drains = sum(policy.drain.min.total_seconds() for name in steps or () if name in DRAINS)
     return Forecast(
         outage=_up(max(outages)) if outages else None,
         outage_from=_longest_of(len(outages), "measured") or "no rotation of it was measured yet",

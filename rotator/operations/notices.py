@@ -118,7 +118,8 @@ class Notifications:
         for attention in self._journal.attentions():
             told.setdefault(attention.policy, []).append((attention.code, attention.since))
         for rotation in (*self._journal.unfinished(), *self._journal.rotations(limit=_LATELY)):
-            told.setdefault(rotation.policy, []).append((rotation.id, rotation.state, rotation.urgent))
+            stands = (rotation.id, rotation.state, rotation.urgent, bool(rotation.abandoned))
+            told.setdefault(rotation.policy, []).append(stands)
         return {policy.name: told[policy.name] for policy in policies}
 
     def _collect_of(self, policy: Policy) -> None:
@@ -242,7 +243,8 @@ def _failed_since(recent: Sequence[Rotation]) -> Rotation | None:
     """The first of the failures that nothing has come after but failures: they are told once."""
     first = None
     for rotation in recent:
-        if rotation.state not in _FAILED:
+        # One that was given up has failed, and is told before the token it gave up is left by all and killed.
+        if rotation.state not in _FAILED and not (rotation.abandoned and rotation.state is State.DRAINING):
             break
         first = rotation
     return first

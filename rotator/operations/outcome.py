@@ -57,7 +57,7 @@ class Gathered:
 
     def add(self, rotations: Iterable[Rotation]) -> None:
         for rotation in rotations:
-            if rotation.state is State.FAILED and rotation.exit_code == 0:
+            if rotation.state is State.FAILED and rotation.exit_code == 0 and rotation.emergency is None:
                 continue  # closed because a newer one took its place, which tells the outcome
             self.rotations.append(rotation)
             self.codes.append(rotation.exit_code)

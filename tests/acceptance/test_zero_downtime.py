@@ -234,6 +234,39 @@ def test_the_same_load_feels_a_rotation_in_place(shop: Shop, load: Load) -> None
                 assert certain <= outage["max"] + seen.cache + LATE
 
 
+def test_way_back_costs_no_send_either(pair: Shop, load: Load) -> None:
+    """Taken back in mid-drain, again and again: those that have kept the new token go on with it until they read anew,
+    and only then it dies. The control: killed at a word at once, it takes sends with it."""
+    pair.policy(drain={"min": "4s", "quiet": "2s", "max": "5m"})
+    old, given_up, began = pair.token, [], time.monotonic()
+    with pair.crowd(load.interval) as crowd:
+        for _ in range(load.rotations // 2):
+            assert pair.begin()["state"] == "draining"
+            given_up.append(pair.token)
+            time.sleep(CACHE + 1)  # every consumer has come to use the new token
+            back = pair.site.run("rollback", "shop", "--reason", "it was the wrong day", "-o", "json")
+            assert (back.code, back.rotations[0]["state"]) == (1, "draining"), back.errors
+            assert pair.token == old
+            ended, code = looked_until(pair, lambda rotation, _: rotation["state"] != "draining")
+            assert (code, ended["state"], ended["drain"]["result"]) == (1, "failed", "quiet")
+    report("back", crowd.seen, began)
+    assert [(seen.store, failure) for seen in crowd.seen for failure in seen.failures] == []
+    assert all(
+        {digest(token) for token in (old, *given_up)} <= {send.token for send in seen.sends}
+        for seen in crowd.seen
+    )
+    assert [refused(pair, token) for token in (*given_up, old)] == [True] * len(given_up) + [False]
+    with pair.crowd(load.interval) as hurried:
+        pair.begin()
+        time.sleep(CACHE + 1)
+        assert pair.site.run("rollback", "shop", "-o", "json").code == 1
+        assert pair.site.run("retire", "shop", "--force", "-o", "json").code == 1
+        time.sleep(CACHE)
+    assert {failure.failure for seen in hurried.seen for failure in seen.failures} == {"AuthenticationError"}
+    assert not refused(pair, old)
+    assert pair.site.audit_holds()
+
+
 def looked_until(shop: Shop, done: Callable[[dict[str, Any], int], bool]) -> tuple[dict[str, Any], int]:
     """Runs again and again, as a cron job would."""
     for _ in range(60):

@@ -175,12 +175,18 @@ def test_nothing_open_is_refused(workshop: Workshop, rotator: Rotator, command: 
 
 
 def test_held_policy_can_be_rolled_back_and_not_retired(workshop: Workshop, rotator: Rotator) -> None:
-    """Frozen first, then undone: retire says held (5), rollback gives the former token back (1, as failed)."""
+    """Frozen first, then undone: retire says held (5), rollback gives the former token back (1, as failed), and what
+    was given up is killed after its release."""
     draining(workshop, rotator)
     assert rotator("hold", "billing").code == 0
     assert rotator("retire", "billing", "--force").code == 5
     undone = rotator("rollback", "billing", "-o", "json")
-    assert (undone.code, undone.rotations[0]["state"]) == (1, "failed"), undone.err
+    assert (undone.code, undone.rotations[0]["state"]) == (1, "draining"), undone.err
+    assert stored(workshop) == workshop.tokens[0].reveal()
+    assert rotator("retire", "billing", "--force").code == 5
+    assert rotator("release", "billing").code == 0
+    killed = rotator("retire", "billing", "--force", "-o", "json")
+    assert (killed.code, killed.rotations[0]["state"]) == (1, "failed"), killed.err
     assert stored(workshop) == workshop.tokens[0].reveal()
 
 

@@ -27,6 +27,7 @@ DRAIN: Final = 2.0
 """Seconds until the outgoing token may go; long beside one command, which must find it draining."""
 RUN: Final = ("run", "-o", "json")
 ROTATE: Final = ("rotate", "billing", "--yes", "--no-wait", "-o", "json")
+ROLLBACK: Final = ("rollback", "billing", "-o", "json")
 
 
 @dataclass
@@ -44,6 +45,10 @@ class Stage:
     """Whether something is left to wait for between two commands."""
     commands: tuple[tuple[str, ...], ...] = field(default=(ROTATE,), init=False)
     """One undisturbed rotation. Between two of them a drain comes to its end."""
+    codes: tuple[int, ...] = field(default=(0, 4), init=False)
+    """Exit codes of the commands where nothing disturbs them."""
+    ends: tuple[State, ...] = field(default=(State.COMPLETED,), init=False)
+    """How a rotation may end once its token was promoted; the first one is the usual end."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -279,3 +284,16 @@ class OverlapStage(Stage):
         if self.form == "standby":
             return self.simulator._token(token).owner != self.simulator._token(self.store.read()).owner
         return token in (self.handed, self.bridge and self.bridge_token)
+
+
+@dataclass
+class ReturnStage(OverlapStage):
+    """Of two projects, taken back by a person while the outgoing token drains."""
+
+    def document(self, project: str) -> dict[str, Any]:
+        document = super().document(project)
+        self.commands = (ROTATE, ROLLBACK, RUN)
+        self.codes = (0, 1)
+        # What died before the word was written down is taken up as what it was.
+        self.ends = (State.FAILED, State.COMPLETED)
+        return document

@@ -17,11 +17,13 @@ from rotator.simulator.server import Simulator
 from tests.crash import table
 from tests.crash.cells import Cell, Maker, crashes_of, in_turn, points_of, survive
 from tests.crash.harness import Nursery
-from tests.crash.stage import OverlapStage
+from tests.crash.stage import OverlapStage, ReturnStage
 from tests.crash.stores import AwsStore, FileStore, Store
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
 
 MINT = "provider POST /v1/projects/ID/rotate-token"
+FORMS = ("standby", "bridge", "assisted")
+BACK = "standby, taken back"
 # Calls that must be among the points of each command, or the tracer has lost a door.
 EXPECTED = {
     ("standby", 0): {MINT, "provider POST /v1/send", "file rename temporary", "journal commit"},
@@ -32,17 +34,20 @@ EXPECTED = {
     ("assisted", 0): {"provider GET /v1/ping", "journal commit"},
     ("assisted", 1): {"provider GET /v1/ping", "journal commit"},
     ("assisted", 2): {"provider GET /v1/ping", "journal commit"},
+    (BACK, 1): {"provider GET /v1/ping", "file rename temporary", "journal commit"},
+    (BACK, 2): {MINT, "journal commit"},
 }
 DOES = {
     "standby": ("rotate", "retire"),
     "bridge": ("rotate", "mint", "close"),
     "assisted": ("stage", "ask to revoke", "prove"),
+    BACK: ("rollback", "discard"),
 }
 """What each command of a rotation comes to."""
 
 
 @pytest.mark.parametrize("resumer", table.RESUMERS)
-@pytest.mark.parametrize("form", DOES)
+@pytest.mark.parametrize("form", FORMS)
 def test_consumers_never_read_a_dead_token(
     nursery: Nursery,
     lettermint: tuple[Simulator, Secret],
@@ -77,14 +82,35 @@ def test_consumers_of_aws_never_read_a_dead_token(
     survive(nursery, cells, record_property, there=there)
 
 
+@pytest.mark.parametrize("resumer", table.RESUMERS)
+def test_way_back_leaves_no_reader_behind(
+    nursery: Nursery,
+    lettermint: tuple[Simulator, Secret],
+    folder: Path,
+    resumer: str,
+    long: bool,
+    record_property: table.Record,
+) -> None:
+    """A rollback in mid-drain that is killed at any call, and the command that kills what was given up."""
+
+    def make(name: str) -> ReturnStage:
+        place = folder / name
+        place.mkdir()
+        return ReturnStage(place, *lettermint, FileStore(place))
+
+    cells, there = cells_of(nursery, make, BACK, resumer, long=long, begun=1)
+    survive(nursery, cells, record_property, there=there)
+
+
 def cells_of(
-    nursery: Nursery, make: Maker, row: str, resumer: str, *, long: bool
+    nursery: Nursery, make: Maker, row: str, resumer: str, *, long: bool, begun: int = 0
 ) -> tuple[list[Cell], dict[str, int]]:
-    """The crashes of every command of a rotation, and how many points each has."""
+    """The crashes of every command of a rotation but those before the first to be killed, and how many points each
+    has."""
     cells: list[Cell] = []
     there: dict[str, int] = {}
-    form = make("form").form
-    for command, does in enumerate(DOES[form]):
+    form = BACK if row == BACK else make("form").form
+    for command, does in enumerate(DOES[form], start=begun):
         points = points_of(nursery, make(f"undisturbed-{command}"), command)
         assert set(points) >= EXPECTED[form, command], sorted(set(points))
         every = crashes_of(points)

@@ -16,7 +16,7 @@ from rotator.operations.outcome import Outcome
 from rotator.rehearsal import rehearsal_of
 from tests.engine.bench import Bench
 from tests.engine.callees import Callee, Callees, forbidden, restart, sync, with_consumers
-from tests.engine.emergencies import bridge_of, leak, respond
+from tests.engine.emergencies import DRAIN, bridge_of, leak, respond
 from tests.engine.forms import HOUR, begun, bench_of, ended
 from tests.engine.test_lost_lease import somebody_takes_the_lease
 from tests.engine.test_resumption import run
@@ -443,11 +443,16 @@ def test_a_rollback_tells_those_who_were_told(told: Told) -> None:
     mailer.ends = False
     back = draining.rollback(bench.runner, bench.wiring.journal, bench.policy, "it was the wrong day")
     assert mailer.read == [rotation.new_fingerprint, rotation.old_fingerprint]
-    assert (back.state, back.step) == (State.DRAINING, "await-consumers")
+    assert (back.state, back.step) == (State.DRAINING, "drain-incoming")
     mints = bench.rotate_calls
+    bench.clock.advance(24 * 3600)
+    again(bench)
+    assert newest(bench).state is State.NEEDS_ATTENTION
+    assert bench.attention == {"consumer-behind", "drain-stuck"}
     mailer.finish()
     again(bench)
     assert newest(bench).state is State.FAILED
+    assert bench.attention == set()
     assert bench.rotate_calls == mints + 1
     assert bench.stored() == bench.first
     assert bench.simulator.is_alive(bench.first)
@@ -572,15 +577,19 @@ def test_a_newer_rotation_that_is_given_up_leaves_the_former_one_waiting(told: T
 
 
 def test_a_leaked_token_that_was_promoted_dies_before_its_pods_are_back(told: Told) -> None:
-    """Given up in an emergency: pods are told of the outgoing token, and the kill waits for none of them."""
+    """Given up in an emergency: pods are told of the outgoing token, and at the end of its drain the leaked one dies,
+    whoever is not back by then."""
     bench, callees = told("standby")
     mailer = callees["mailer"]
     begun(bench)
     leaked = bench.stored()
     mailer.ends = False
     rotation = respond(bench, leak(bench, Order.REPLACE_FIRST))[-1]
-    assert not bench.simulator.is_alive(leaked)
     assert mailer.read[-1] == rotation.old_fingerprint
+    bench.clock.advance(DRAIN)
+    again(bench)
+    assert not bench.simulator.is_alive(leaked)
+    rotation = newest(bench)
     assert "are not done: mailer" in rotation.message
     assert not rotation.unfinished
     assert bench.attention == set()

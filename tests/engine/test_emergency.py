@@ -313,11 +313,16 @@ def test_kill_first_during_a_drain_lets_the_drain_go_on(bench: Bench) -> None:
 
 
 def test_replace_first_during_a_drain_goes_back(bench: Bench) -> None:
-    """The outgoing token still lives: readers get it back, and the leaked one dies."""
+    """The outgoing token still lives: readers get it back at once, and the leaked one dies at the end of its drain."""
     furnish(bench, "standby")
     bench.rotate()
     leaked = bench.stored()
-    rotation = respond(bench, leak(bench, Order.REPLACE_FIRST))[-1]
+    began = respond(bench, leak(bench, Order.REPLACE_FIRST))[-1]
+    assert (began.state, began.exit_code) == (State.DRAINING, 0), began.message
+    assert "at most 0:05:00 more" in began.message
+    assert bench.stored() == bench.first
+    bench.clock.advance(DRAIN)
+    (rotation,) = run(bench).rotations
     assert (rotation.state, rotation.exit_code) == (State.FAILED, 0), rotation.message
     assert bench.stored() == bench.first
     bench.assert_served()

@@ -190,22 +190,6 @@ def test_store_restored_in_mid_drain_keeps_the_old_token_alive(make_pair: Callab
     assert pair.attention == {"destination-behind"}
 
 
-def test_rollback_in_mid_drain_gives_the_old_token_back(pair: Bench) -> None:
-    """Until retire the outgoing token comes back at a word; the one minted for the rotation dies."""
-    assert pair.rotate().state is State.DRAINING
-    given_up = pair.stored()
-    rotation = draining.rollback(pair.runner, pair.wiring.journal, pair.policy, "")
-    assert (rotation.state, rotation.exit_code) == (State.FAILED, 1), rotation.message
-    assert pair.stored() == pair.first
-    assert pair.simulator.is_alive(pair.first)
-    assert not pair.simulator.is_alive(given_up)
-    assert "rotation.rollback" in [event["event"] for event in pair.audited()]
-    assert not rotation.unfinished
-    again = pair.rotate()
-    assert again.state is State.DRAINING, again.message
-    assert again.incoming == pair.other_project
-
-
 def test_retire_now_asks_for_quiet_unless_forced(pair: Bench) -> None:
     """A token in use is not retired on a word; `--force` retires it."""
     from rotator.errors import Refused  # noqa: PLC0415

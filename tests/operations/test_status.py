@@ -68,7 +68,7 @@ def test_an_abandoned_rotation_has_another_way(journal, clock):
     """What is undone is told by the steps that undo it."""
     keep(journal, clock, ended(1, state=State.RUNNING, step="rollback", abandoned="it misbehaved"))
     (found,) = statuses(journal, clock, [PAIR], next_after)
-    assert found.way == ("rollback", "discard", "close")
+    assert found.way == ("rollback", "drain-incoming", "discard", "close")
 
 
 def test_the_last_measured_outage_may_be_far_back(journal, clock):

@@ -48,7 +48,7 @@ class Stage:
     codes: tuple[int, ...] = field(default=(0, 4), init=False)
     """Exit codes of the commands where nothing disturbs them."""
     ends: tuple[State, ...] = field(default=(State.COMPLETED,), init=False)
-    """How a rotation may end once its token was promoted; the first one is the usual end."""
+    """How a rotation may end once its token was promoted."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)

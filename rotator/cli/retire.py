@@ -17,8 +17,8 @@ def retire(
 ) -> int:
     """End a drain now.
 
-    Without waiting for its shortest time. Refused (exit 1) while the outgoing token was used within
-    `drain.quiet`, unless --force is given: consumers that still use it then fail.
+    Without waiting for its shortest time. Refused (exit 1) while the token that consumers are to leave
+    was used within `drain.quiet`, unless --force is given: consumers that still use it then fail.
     """
     wiring = session.wiring("team_token")
     chosen = pick.one(wiring.policies, policy)

@@ -17,8 +17,8 @@ def rollback(
 ) -> int:
     """Promote the outgoing token again.
 
-    Possible until it is retired. Ends the open rotation as failed (exit 1): readers get back the token
-    they had, and the one that was minted for the rotation dies.
+    Possible until it is retired. Readers get back the token they had at once, and the open rotation has
+    failed (exit 1). The one that was minted for it drains, and dies when nobody uses it any more.
     """
     wiring = session.wiring("team_token")
     chosen = pick.one(wiring.policies, policy)

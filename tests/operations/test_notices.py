@@ -135,6 +135,17 @@ def test_failures_in_a_row_are_one_matter(office: Office) -> None:
     assert len(office.look()) == 2
 
 
+def test_a_rotation_that_was_given_up_has_failed_before_its_token_is_dead(office: Office) -> None:
+    """A rollback in mid-drain: told at once, under the name that its end has, and once; the drain itself is no matter."""
+    begun = office.ended(State.DRAINING, step="drain", finished_at=None)
+    assert office.look() == []
+    back = replace(begun, step="drain-incoming", abandoned="Rolled back by a person.", message="Rolled back")
+    office.save(back)
+    assert office.look() == [(kind, "billing could not be rotated") for kind in ("slack", "webhook")]
+    office.save(replace(back, state=State.FAILED, step="", finished_at=office.clock.now()))
+    assert office.look() == []
+
+
 def test_an_emergency_that_is_over_is_told_all_the_same(office: Office) -> None:
     """Whoever looks only afterwards tells that it began, then that it ended."""
     office.ended(State.COMPLETED, trigger=Trigger.EMERGENCY, reason="INC-1")

@@ -173,7 +173,7 @@ def summary(rotation: Rotation) -> str:
         parts.append(f"The leaked token was exposed for {words.bounds(rotation.exposure)}.")
     if rotation.old_token_dead is not None:
         parts.append(f"The old token is {'proved dead' if rotation.old_token_dead else 'still alive'}.")
-    elif rotation.death is not None:
+    elif rotation.death is not None and not rotation.abandoned:
         parts.append("The old token is not proved dead yet.")
     return " ".join(parts)
 

@@ -20,8 +20,8 @@ _PAUSE: Final = timedelta(seconds=5)
 _GROWTH: Final = 0.35
 _NARROW: Final = 0.5
 """Width of a pause, beside the 1 of a step."""
-_KILLS: Final = frozenset({"mint+publish", "mint+stage", "kill", "retire", "revoke"})
-"""Steps in which an old token dies."""
+_KILLS: Final = frozenset({"mint+publish", "mint+stage", "kill", "retire", "revoke", "discard"})
+"""Steps in which a token dies."""
 _SERVES: Final = frozenset({"mint+publish", "promote"})
 """Steps in which readers get the new one."""
 
@@ -95,7 +95,10 @@ def timeline(rotation: Rotation, way: Sequence[str] = (), now: datetime | None =
 
 def death_of(rotation: Rotation) -> Death | None:
     """When the old token died, as far as it was measured. Over a bridge nobody measures it, because readers hold
-    another one: it died by the mint, at the earliest when that was sent; of several, when readers had left it."""
+    another one: it died by the mint, at the earliest when that was sent; of several, when readers had left it. Of a
+    rotation that was given up the new one died."""
+    if rotation.abandoned:
+        return None
     if rotation.death is None and rotation.form is Form.BRIDGE and rotation.minted and rotation.intent:
         if rotation.mints == 1 or rotation.bridged_at is None:
             return Death(after=rotation.intent.sent)
@@ -200,15 +203,18 @@ class _Lives:
 
     def _new(self) -> tuple[Span, ...]:
         made, serves = self._made(), self._serves()
+        if self._rotation.abandoned and made is not None:
+            death = self._rotation.death
+            ends = self._end_of("discard") if death is None else self._at(death.after.wall, _KILLS)
+            seen = self._read_for_a_while()
+            seen = ends if seen is None else seen
+            return _spans((made, seen, "staged"), (seen, ends, "live"))
         if serves is not None:
             return _spans(
                 (serves if made is None else min(made, serves), serves, "staged"),
                 (serves, self._edge, "live"),
             )
-        if made is None:
-            return ()
-        thrown_away = self._done("discard")
-        return _spans((made, self._edge if thrown_away is None else thrown_away, "staged"))
+        return () if made is None else _spans((made, self._edge, "staged"))
 
     def _made(self) -> float | None:
         if self._rotation.form is Form.IN_PLACE:
@@ -224,10 +230,18 @@ class _Lives:
             return None
         return self._at(rotation.promoted.wall, _SERVES)
 
+    def _read_for_a_while(self) -> float | None:
+        """Since when a token that was given up may be in readers' hands; None where it was never in any."""
+        return self._done("promote") if self._rotation.returned is not None else None
+
     def _overlap(self) -> Span | None:
-        """From when readers got the next token until the old one was killed."""
+        """From when readers got the next token until the old one was killed; until the next one was where that was
+        given up."""
         if self._rotation.form is Form.IN_PLACE or self._rotation.old_fingerprint is None:
             return None
+        if self._rotation.abandoned:
+            live = [span for span in self._new() if span.kind == "live"]
+            return replace(live[0], kind="overlap") if live else None
         begins = self._done("promote-bridge") if self._rotation.form is Form.BRIDGE else self._serves()
         old = self._old()
         if begins is None or not old or old[0].right <= begins:

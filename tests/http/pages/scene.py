@@ -138,6 +138,43 @@ def pair(name: str = "checkout-production", days: float = 2, **more: Any) -> Rot
     return replace(made, **more)
 
 
+def rolled_back(name: str = "checkout-production", days: float = 3) -> Rotation:
+    """A pair's rotation that a person took back in mid-drain; what it had made drained for three hours."""
+    whole = pair(name, days=days)
+    begin, sent = whole.started_at, whole.started_at + timedelta(seconds=11_000)
+    back = begin + timedelta(seconds=150)
+    return replace(
+        whole,
+        id=f"r-back-{days}",
+        state=State.FAILED,
+        exit_code=1,
+        finished_at=sent + timedelta(seconds=2),
+        promoted=None,
+        returned=instant(back),
+        outage=None,
+        old_token_dead=None,
+        canary=None,
+        abandoned="Rolled back by a person: it was the wrong day.",
+        message="Rolled back by a person: it was the wrong day. Consumers keep the token they had.",
+        death=Death(instant(sent), instant(sent + timedelta(seconds=0.3))),
+        steps=(
+            *steps(
+                begin,
+                ("preflight", 1.2, "done"),
+                ("mint+stage", 0.9, "done"),
+                ("verify-staged", 2.1, "done"),
+                ("promote", 0.9, "done"),
+                ("verify", 1.4, "done"),
+                ("drain", 142, "done", "draining: at least 1:57:00 more"),
+                ("rollback", 0.9, "done", "the outgoing token is current again"),
+                ("drain-incoming", 10_849.9, "done", "the token that was given up was not used any more"),
+                ("discard", 0.8, "done", "the token minted for it was killed by a further mint"),
+                ("close", 0.02, "done"),
+            ),
+        ),
+    )
+
+
 def draining(name: str = "checkout-production") -> Rotation:
     whole = pair(name, days=0.05)
     since = whole.promoted

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rotator.engine.states import way_of
 from rotator.http.pages import drawing
 from rotator.http.pages.timeline import Timeline, timeline
-from rotator.model import Death, Form, Rotation, StepOutcome, StepRecord
+from rotator.model import Death, Form, Rotation, State, StepOutcome, StepRecord
 from tests.http.pages import scene
 from tests.journal.builders import T0
 
@@ -160,10 +160,34 @@ def test_a_token_that_was_thrown_away_ends_there():
     assert spans(what, "new token") == [
         ("staged", column(what, "mint+stage").right, column(what, "discard").right)
     ]
+    assert what.overlap is None
+
+
+def test_a_token_that_was_taken_back_lives_until_nobody_uses_it():
+    """Promoted, rolled back, drained, killed: the old token lives on, and the new one ends where it was discarded."""
+    one = scene.rolled_back()
+    what = timeline(one)
+    sound(what)
+    (staged, live) = spans(what, "new token")
+    assert staged == ("staged", column(what, "mint+stage").right, column(what, "promote").right)
+    assert live[:2] == ("live", column(what, "promote").right)
+    assert column(what, "discard").left <= live[2] <= column(what, "discard").right
+    assert spans(what, "old token") == [("live", 0.0, 1.0)]
+    assert what.overlap is not None
+    assert (what.overlap.left, what.overlap.right) == live[1:]
+    waiting = replace(
+        one, death=None, state=State.DRAINING, step="drain-incoming", finished_at=None, steps=one.steps[:-2]
+    )
+    what = timeline(waiting, [step.name for step in way_of(waiting)], T0)
+    sound(what)
+    assert spans(what, "new token")[-1][2] == column(what, "drain-incoming").right
+    assert [one.name for one in what.columns if one.outcome == "ahead"] == ["discard", "close"]
 
 
 MOMENTS = st.integers(-(10**6), 10**6).map(lambda seconds: T0 + timedelta(seconds=seconds / 10))
-NAMES = sorted({step.name for one, _ in LIVES.values() for step in one.steps})
+NAMES = sorted(
+    {step.name for one in (*[one for one, _ in LIVES.values()], scene.rolled_back()) for step in one.steps}
+)
 INSTANTS = MOMENTS.map(scene.instant)
 
 
@@ -192,6 +216,8 @@ def rotations(draw) -> Rotation:
         served=draw(st.none() | INSTANTS),
         death=draw(st.none() | st.builds(Death, INSTANTS, st.none() | INSTANTS)),
         old_token_dead=draw(st.sampled_from([None, True, False])),
+        abandoned=draw(st.sampled_from(["", "it misbehaved"])),
+        returned=draw(st.none() | INSTANTS),
     )
 
 

@@ -107,7 +107,10 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
 
 def _outgoing(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
     for one in desk.opened():
-        if overlaps(one) and not one.abandoned and (one.promoted is not None or past_no_return(one)):
+        leaves = (
+            one.returned is not None if one.abandoned else one.promoted is not None or past_no_return(one)
+        )
+        if overlaps(one) and leaves:
             return [desk.finish(_hurried(one, replace(emergency, drain=0.0)))]
     if any(overlaps(one) and not one.abandoned for one in desk.opened()):
         # Nothing was promoted yet, so what is on its way out is what readers hold.

@@ -183,7 +183,8 @@ class _Look:
         """The project whose token leaked, as far as the journal remembers."""
         slot = self.target.emergency.slot
         for one in self.open:
-            project = {Slot.OUTGOING: one.outgoing, Slot.STAGED: one.incoming}.get(slot)
+            leaving = one.outgoing if one.returned is None else one.incoming
+            project = {Slot.OUTGOING: leaving, Slot.STAGED: one.incoming}.get(slot)
             if project:
                 return project
         return remembered_side(journal, self.policy)

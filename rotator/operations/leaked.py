@@ -209,6 +209,8 @@ def _slot_in(rotation: Rotation, fingerprint: str) -> Slot | None:
     if fingerprint == rotation.old_fingerprint:
         return Slot.OUTGOING if promoted else Slot.ACTIVE
     if fingerprint == rotation.new_fingerprint:
+        if rotation.returned is not None:
+            return Slot.OUTGOING  # given up after readers had it: it drains in its turn
         return Slot.ACTIVE if promoted or rotation.served is not None else Slot.STAGED
     return None
 

@@ -10,8 +10,9 @@ import pytest
 
 from rotator.errors import Refused
 from rotator.journal.base import Hold
-from rotator.model import Order, Rotation, State
+from rotator.model import Order, Rotation, Slot, State
 from rotator.operations import draining
+from rotator.operations.leaked import find
 from rotator.operations.reconcile import reconcile
 from rotator.secret import Secret
 from tests.engine.bench import Bench
@@ -323,6 +324,28 @@ def test_leaked_token_is_waited_for_as_long_as_was_said(pair: Bench) -> None:
     assert (ended.state, ended.exit_code) == (State.FAILED, 0), ended.message
     assert not pair.simulator.is_alive(leaked)
     assert_measured(pair, ended, pair.other_project)
+
+
+def test_leaked_token_that_was_given_up_already_dies_now(pair: Bench) -> None:
+    """It drains, so it is the outgoing token of that drain: whoever still uses it, it is killed and proved dead."""
+    _, leaked = rolled_back(pair)
+    pair.simulator.use(pair.other_project)
+    found = find(
+        leaked,
+        [pair.policy],
+        provider=pair.wiring.provider,
+        destination=pair.wiring.destination,
+        journal=pair.wiring.journal,
+        fingerprints=pair.wiring.fingerprints,
+    )
+    assert (found.slot, found.stored, found.alive) == (Slot.OUTGOING, False, True)
+    ended = respond(pair, leak(pair, slot=Slot.OUTGOING), leaked)[-1]
+    assert (ended.state, ended.exit_code) == (State.FAILED, 0), ended.message
+    assert not pair.simulator.is_alive(leaked)
+    assert pair.stored() == pair.first
+    pair.assert_served()
+    assert_measured(pair, ended, pair.other_project)
+    assert "token.prove-dead" in [event["event"] for event in pair.audited()]
 
 
 def test_leak_of_what_readers_hold_waits_for_no_token_that_was_given_up(pair: Bench) -> None:

@@ -409,6 +409,8 @@ class Emergency:
     slot: Slot = Slot.ACTIVE
     kill_only: bool = False
     """No store can be reached: the token dies, and a later run publishes another one."""
+    own: bool = False
+    """What leaked is the token that this very rotation has made, which is therefore given up."""
 
 
 class DrainResult(StrEnum):
@@ -546,6 +548,19 @@ class Rotation:
     def urgent(self) -> bool:
         """A leaked token started it or made it hurry: no hold, verifier or audit stands in its way."""
         return self.trigger is Trigger.EMERGENCY or self.emergency is not None
+
+    @property
+    def leaked_fingerprint(self) -> str | None:
+        """Of the token that an emergency is about; that of the old one where there is none."""
+        own = self.emergency is not None and self.emergency.own
+        return self.new_fingerprint if own else self.old_fingerprint
+
+    @property
+    def leaked_token_dead(self) -> bool | None:
+        """Whether that token was proved dead (True), or still worked when it was presented (False)."""
+        if self.emergency is not None and self.emergency.own:
+            return True if self.exposure is not None else None  # it is measured where the token was refused
+        return self.old_token_dead
 
     @property
     def overlap(self) -> float | None:

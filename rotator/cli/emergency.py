@@ -313,7 +313,7 @@ def _tell(watcher: Watcher, name: str, result: Sequence[Rotation] | RotatorError
                 False: "leaked token ALIVE",
                 None: "not proved dead",
             }
-            watcher.ended(name, rotation.state.value, dead[rotation.old_token_dead])
+            watcher.ended(name, rotation.state.value, dead[rotation.leaked_token_dead])
 
 
 def _report(session: Session, report: Report, outcome: Outcome) -> int:

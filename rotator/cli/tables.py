@@ -289,6 +289,8 @@ def _last(one: PolicyStatus) -> str:
 def _old_token(one: Rotation) -> str:
     if one.old_fingerprint is None:
         return "there was none" if one.new_fingerprint else ""
+    if one.abandoned and one.old_token_dead is None:
+        return one.old_fingerprint  # nobody was to kill it
     fate = {True: "dead", False: "ALIVE", None: "not proved dead"}[one.old_token_dead]
     return f"{one.old_fingerprint}, {fate}"
 

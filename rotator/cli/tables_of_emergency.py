@@ -256,8 +256,8 @@ def _row(name: str, one: Rotation | None) -> tuple[str, ...]:
     current = sum(1 for spec in one.destinations if spec.state is DestinationState.CURRENT)
     return (
         name,
-        (one.old_fingerprint or "")[:SHORT],
-        {True: "yes", False: "NO", None: "?"}[one.old_token_dead],
+        (one.leaked_fingerprint or "")[:SHORT],
+        {True: "yes", False: "NO", None: "?"}[one.leaked_token_dead],
         words.bounds(one.exposure).removesuffix(" s"),
         words.bounds(one.outage).removesuffix(" s"),
         f"{current}/{len(one.destinations)}",

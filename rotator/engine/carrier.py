@@ -254,12 +254,13 @@ class Carrier:
         given_up = context.rotation.abandoned
         # Whoever gives it up is told that it has failed, and once more at its end; a look in between only waits.
         failed = bool(given_up) and not context.rotation.urgent and not context.looked_again
+        waits = result.detail[:1].upper() + result.detail[1:] if given_up else result.detail
         context.change(
             state=State.NEEDS_ATTENTION if raised else State.DRAINING,
             step=result.go_to or context.rotation.step,
             finished_at=context.clock.now() if raised else None,
             exit_code=4 if raised else int(failed),
-            message=" ".join(context.notes) if raised else f"{given_up} {result.detail}".strip(),
+            message=" ".join(context.notes) if raised else " ".join(filter(None, (given_up, waits))),
         )
         context.save()
         context.say(result.detail)

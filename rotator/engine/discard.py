@@ -47,12 +47,13 @@ def drain_incoming(context: Context) -> StepResult:
 def discard(context: Context) -> StepResult:
     """Removes what was staged, and kills the token in it so that nothing live is left behind."""
     rotation = context.rotation
-    leaked = _made(context) if rotation.emergency is not None else None
+    own = rotation.emergency is not None and rotation.emergency.own
+    leaked = _made(context) if own else None
     for destination in context.destinations.values():
         destination.discard()
     if rotation.form is Form.ASSISTED:
         lives = "The token that was handed in still lives"
-        if rotation.emergency is not None:
+        if own:
             context.attend(
                 "old-token-alive", f"{lives}, and it has leaked", "Revoke it in the Lettermint dashboard"
             )

@@ -89,14 +89,18 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
         elif not (overlaps(one) and replace_first):
             later.append(one)
         elif one.abandoned or past_no_return(one) or (one.form is Form.BRIDGE and one.minted):
-            done.append(desk.finish(_hurried(one, replace(emergency, drain=0.0, slot=Slot.OUTGOING))))
+            former = one.emergency
+            if former is None or not former.own:
+                former = replace(emergency, slot=Slot.OUTGOING)
+            done.append(desk.finish(_hurried(one, replace(former, drain=0.0))))
             if done[-1].unfinished:
                 return done
         elif one.promoted is None:
             return [*done, desk.finish(replace(one, emergency=emergency))]
         else:
             # Its outgoing token lives and many still hold it: nothing replaces the leaked one sooner.
-            return [*done, desk.finish(_given_up(one, emergency, "The token it promoted has leaked."))]
+            own = replace(emergency, own=True)
+            return [*done, desk.finish(_given_up(one, own, "The token it promoted has leaked."))]
     form = policy.form if replace_first else Form.IN_PLACE
     begun = desk.begin(form, PREFLIGHT.name, emergency)
     if begun.minted and later:
@@ -111,7 +115,7 @@ def _outgoing(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation
             one.returned is not None if one.abandoned else one.promoted is not None or past_no_return(one)
         )
         if overlaps(one) and leaves:
-            return [desk.finish(_hurried(one, replace(emergency, drain=0.0)))]
+            return [desk.finish(_hurried(one, replace(emergency, drain=0.0, own=bool(one.abandoned))))]
     if any(overlaps(one) and not one.abandoned for one in desk.opened()):
         # Nothing was promoted yet, so what is on its way out is what readers hold.
         return _active(desk, policy, replace(emergency, slot=Slot.ACTIVE))
@@ -133,9 +137,10 @@ def _staged(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
             if _on_bridge(desk, one):
                 return [desk.finish(_minted_anew(one, emergency))]
         elif one.abandoned:
-            return [desk.finish(replace(one, emergency=emergency))]
+            return [desk.finish(replace(one, emergency=replace(emergency, own=True)))]
         elif one.promoted is None:
-            return [desk.finish(_given_up(one, emergency, "The token it staged has leaked."))]
+            own = replace(emergency, own=True)
+            return [desk.finish(_given_up(one, own, "The token it staged has leaked."))]
         return _active(desk, policy, replace(emergency, slot=Slot.ACTIVE))
     raise Refused(
         f"No rotation of {policy.name} is open, so none has a token staged",

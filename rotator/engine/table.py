@@ -7,6 +7,7 @@ from typing import Final
 
 from rotator.engine import states
 from rotator.engine.assisted import revoke, take_and_stage
+from rotator.engine.closing import close
 from rotator.engine.consumers import await_consumers, tell_consumers
 from rotator.engine.context import Context, StepResult
 from rotator.engine.discard import discard, drain_incoming
@@ -18,7 +19,7 @@ from rotator.engine.overlap_verify import verify_bridge, verify_current, verify_
 from rotator.engine.preflight import preflight
 from rotator.engine.promote import promote, promote_bridge, rollback
 from rotator.engine.retire import retire
-from rotator.engine.steps import close, prove_dead, verify
+from rotator.engine.steps import prove_dead, verify
 from rotator.model import Form
 
 _SHARED: Final[Mapping[str, Callable[[Context], StepResult]]] = {

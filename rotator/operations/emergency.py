@@ -66,7 +66,7 @@ def interrupted(journal: Journal, policy: Policy, leaked: str | None = None) -> 
             for one in journal.unfinished(policy.project)
             if one.policy == policy.name
             and one.emergency is not None
-            and leaked in (None, one.old_fingerprint)
+            and leaked in (None, one.leaked_fingerprint)
             and not one.abandoned
         ),
         None,
@@ -210,7 +210,7 @@ def report(targets: Sequence[Target], outcome: Outcome, *, leaked_lives: bool = 
             told[name] = best
         if target.leaked and leaked_lives:
             not_done.append((name, STILL_WORKS))
-        elif best is None or best.old_token_dead is not True:
+        elif best is None or best.leaked_token_dead is not True:
             not_done.append((name, _why_not(best, errors.get(name))))
     reported = min(one.emergency.reported.wall for one in targets)
     return Report(reported, tuple(targets), told, tuple(not_done))
@@ -223,4 +223,6 @@ def _why_not(rotation: Rotation | None, error: RotatorError | None) -> str:
         return "nothing was begun"
     if rotation.message:
         return rotation.message
-    return "the token is still alive" if rotation.old_token_dead is False else f"it is {rotation.state.value}"
+    return (
+        "the token is still alive" if rotation.leaked_token_dead is False else f"it is {rotation.state.value}"
+    )

@@ -375,3 +375,29 @@ def test_active_slot_while_readers_stand_on_the_bridge(bench: Bench) -> None:
     assert not bench.simulator.is_alive(bench.first)
     assert bench.stored() != bridge_of(bench)
     bench.assert_served()
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_leak_that_could_not_be_replaced_is_not_called_done(bench: Bench, skip: int) -> None:
+    """The new token does not pass verification, staged or promoted: readers keep the leaked one, so it lives, and a
+    person is told what kills it. No exposure is measured."""
+    furnish(bench, "standby")
+    faults = bench.simulator.faults
+    faults.add("send", "status", status=422, project=bench.other_project, skip=skip, times=None)
+    rotation = respond(bench, leak(bench, Order.REPLACE_FIRST))[-1]
+    if skip:
+        assert (rotation.state, rotation.step) == (State.DRAINING, "drain-incoming")
+        bench.clock.advance(DRAIN)
+        bench.new_process()
+        (rotation,) = run(bench).rotations
+    assert (rotation.state, rotation.exit_code) == (State.NEEDS_ATTENTION, 4), rotation.message
+    assert rotation.exposure is None
+    assert rotation.leaked_token_dead is None
+    assert bench.attention == {"old-token-alive"}
+    (told,) = bench.wiring.journal.attentions("billing")
+    assert "--order kill-first" in told.next
+    assert bench.simulator.is_alive(bench.first)
+    assert kill_first(bench).old_token_dead is True
+    assert not bench.simulator.is_alive(bench.first)
+    assert bench.attention == set()
+    bench.assert_served()

@@ -345,6 +345,7 @@ def test_leaked_token_that_was_given_up_already_dies_now(pair: Bench) -> None:
     assert pair.stored() == pair.first
     pair.assert_served()
     assert_measured(pair, ended, pair.other_project)
+    assert (ended.leaked_fingerprint, ended.leaked_token_dead) == (ended.new_fingerprint, True)
     assert "token.prove-dead" in [event["event"] for event in pair.audited()]
 
 

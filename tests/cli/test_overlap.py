@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import pytest
 
+from rotator.secret import Secret
 from tests.cli.workshop import KEY, PATIENCE, Ran, Workshop
 
 Rotator = Callable[..., Ran]
@@ -188,6 +189,31 @@ def test_held_policy_can_be_rolled_back_and_not_retired(workshop: Workshop, rota
     killed = rotator("retire", "billing", "--force", "-o", "json")
     assert (killed.code, killed.rotations[0]["state"]) == (1, "failed"), killed.err
     assert stored(workshop) == workshop.tokens[0].reveal()
+
+
+@pytest.mark.parametrize("taken_back", [True, False])
+def test_leaked_new_token_of_a_drain_is_reported_dead(
+    workshop: Workshop, rotator: Rotator, *, taken_back: bool
+) -> None:
+    """Handed in while it serves readers, or after a rollback: readers have the outgoing one, and the report is about
+    the token that leaked, with its exposure."""
+    draining(workshop, rotator)
+    leaked = stored(workshop)
+    if taken_back:
+        assert rotator("rollback", "billing").code == 1
+    options = () if taken_back else ("--drain", "1s")
+    ran = rotator(
+        *("rotate", "--emergency", "--reason", "leaked", "--leaked-stdin", "--yes", "-o", "json", *options),
+        stdin=leaked,
+    )
+    assert ran.code == 0, ran.err
+    report, (rotation,) = json.loads(ran.out)["report"], ran.rotations
+    assert (report["all_dead"], report["not_done"]) == (True, [])
+    assert report["longest_exposure_seconds"]["max"] > 0
+    assert rotation["state"] == "failed"
+    assert not workshop.simulator.is_alive(Secret(leaked))
+    assert stored(workshop) == workshop.tokens[0].reveal()
+    assert "leaked token dead" in ran.err
 
 
 def test_stage_watches_until_the_former_token_is_dead(workshop: Workshop) -> None:

@@ -10,6 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 
+class Waitable(Protocol):
+    """What may end a wait: a `threading.Event`, or what a signal sets."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
 class Clock(Protocol):
     """Wall time for people and schedules, boot time for leases, deadlines and durations."""
 
@@ -26,7 +34,7 @@ class Clock(Protocol):
         """Names this boot of this machine; boot times are comparable only within one."""
         ...
 
-    def wait(self, seconds: float, stop: threading.Event | None = None) -> bool:
+    def wait(self, seconds: float, stop: Waitable | None = None) -> bool:
         """Waits; True as soon as `stop` is set."""
         ...
 
@@ -47,7 +55,7 @@ class SystemClock:
     def boot_id(self) -> str:
         return self._boot_id
 
-    def wait(self, seconds: float, stop: threading.Event | None = None) -> bool:
+    def wait(self, seconds: float, stop: Waitable | None = None) -> bool:
         return (stop or threading.Event()).wait(max(0.0, seconds))
 
 

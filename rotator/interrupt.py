@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from typing import Final
 
 from rotator.errors import Interrupted
+
+_LONGEST: Final = threading.TIMEOUT_MAX
+"""Seconds that a lock can be waited for."""
+
+
+class Flag:
+    """Set once and for all, also by a signal handler.
+
+    The lock of a `threading.Event` is not reentrant: a handler that sets the event while the main thread is about to
+    wait for it, or has just woken, waits for a lock that its own thread holds, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        # A turnstile, locked until it is set; whoever comes through lets the next one through. No more than single
+        # operations of the interpreter, between which a handler may run.
+        self._turnstile = threading.Lock()
+        self._turnstile.acquire()
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        self._open()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits at most so many seconds; whether it is set."""
+        if not self._set and self._turnstile.acquire(
+            timeout=-1 if timeout is None else max(0.0, min(timeout, _LONGEST))
+        ):
+            self._open()
+        return self._set
+
+    def _open(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it is open
+            self._turnstile.release()
 
 
 class Stop:
     """Asked for once: finish the step at hand. Asked for twice: give up even a publish being retried."""
 
     def __init__(self) -> None:
-        self.requested = threading.Event()
-        self.hurry = threading.Event()
+        self.requested = Flag()
+        self.hurry = Flag()
         self.signal_number = 0
 
     def request(self, signal_number: int) -> None:

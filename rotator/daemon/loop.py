@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import uuid
 import zlib
 from collections.abc import Callable
@@ -112,7 +111,7 @@ class Daemon:
             tell=self._tell,
             rehearsed=rehearsed,
         )
-        self._reload_asked = threading.Event()
+        self._reload_asked = False
         self._reload_at = 0.0
         self._orphans_at = 0.0
         self._queue_said_at = -math.inf
@@ -126,7 +125,7 @@ class Daemon:
 
     def ask_to_reload(self) -> None:
         """Reads the policy files at the next tick (SIGHUP). May be called from a signal handler."""
-        self._reload_asked.set()
+        self._reload_asked = True  # by a signal handler, which may interrupt itself: no lock
 
     def wake(self, policy: str) -> None:
         """Looks at a policy at the next tick, whatever was planned."""
@@ -161,11 +160,12 @@ class Daemon:
             log.exception("unexpected error in a tick; the next one goes on")
 
     def _reload(self) -> None:
-        asked = self._reload_asked.is_set()
+        asked = self._reload_asked
         now = self._ports.clock.boot()
         if not asked and now < self._reload_at:
             return
-        self._reload_asked.clear()
+        if asked:
+            self._reload_asked = False
         self._reload_at = now + RELOAD
         before = {policy.name: policy for policy in self.policies}
         if not self._files.changed(look_closely=asked):

@@ -90,6 +90,7 @@ def full_rotation(rotation_id="r-full"):
         outgoing=PROJECT,
         bridge_fingerprint="fp_" + "2" * 20,
         promoted=sent.plus(2),
+        returned=sent,
         drain=Draining(
             sent.plus(2),
             DrainEvidence.LAST_USED,
@@ -106,7 +107,7 @@ def full_rotation(rotation_id="r-full"):
         retired=True,
         abandoned="it misbehaved",
         canary=CanaryCount(100, 1, 0.5),
-        emergency=Emergency(sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True),
+        emergency=Emergency(sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True, own=True),
         consumers=(
             ConsumerRecord(
                 "external-secret",

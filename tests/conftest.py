@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
+import importlib
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +43,23 @@ def in_memory() -> bool:
 if in_memory():
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def keep_what_is_compiled() -> None:
+    """Where Python is told to write down no compiled module, those of the tests are kept for as long as they run: else
+    each worker compiles each of them, and so does each command that the tests start."""
+    kept = tempfile.mkdtemp(prefix="rotator-tests-")
+    atexit.register(shutil.rmtree, kept, ignore_errors=True)
+    # For this process and the workers, which it starts.
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = kept
+    del os.environ["PYTHONDONTWRITEBYTECODE"]
+    sys.dont_write_bytecode = False
+
+
+if os.environ.get("PYTHONDONTWRITEBYTECODE") and "PYTEST_XDIST_WORKER" not in os.environ:
+    keep_what_is_compiled()
+
 WAITING = ("crash", "races")
 """Folders of tests that mostly wait: for drains, for calls that may still be executed, for leases."""
 LONG_EXAMPLES = 3000
@@ -55,6 +76,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
         settings.register_profile("long", max_examples=LONG_EXAMPLES)
         settings.load_profile("long")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Each worker compiles a part of the tests before it collects them all: by then the others have compiled theirs,
+    which costs more than a minute of a fresh clone's run where each compiles everything."""
+    given = getattr(session.config, "workerinput", None)
+    if given is None:
+        return
+    chosen = [Path(one.partition("::")[0]).resolve() for one in session.config.args]
+    found = sorted({file for one in chosen for file in (one.rglob("test_*.py") if one.is_dir() else [one])})
+    files = found[int(given["workerid"].removeprefix("gw")) :: given["workercount"]]
+    # A folder's conftest says which helpers beside its tests are compiled like them, and must come before these.
+    folders = {folder for file in files for folder in file.parents if (ROOT / "tests") in folder.parents}
+    beside = sorted(folder / "conftest.py" for folder in folders if (folder / "conftest.py").exists())
+    for path in [*beside, *files]:
+        # What cannot be imported, or is to be skipped, is told when it is collected.
+        with contextlib.suppress(Exception, pytest.skip.Exception):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

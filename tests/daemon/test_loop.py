@@ -43,7 +43,7 @@ def mixed(number: int) -> Schedule:
 def test_a_day_over_the_change_of_the_clocks(clock: FakeClock) -> None:
     """Two hundred policies, 25 hours: every due date is met once, by the next tick, and none twice."""
     policies = tuple(policy(f"p{number}", mixed(number)) for number in range(200))
-    town = Town(clock, policies, looks_a_minute=20)
+    town = Town(clock, policies, looks_a_minute=5)
     began = clock.now()
     expected = {}
     for one in policies:

@@ -22,14 +22,15 @@ def drain_incoming(context: Context) -> StepResult:
     """One look. DONE when the token that was given up may be killed; else the rotation rests here.
 
     Readers get the outgoing one again, and those that have kept the other one are to notice nothing either. It is not
-    waited for where nobody can have it, where it is dead, and where readers get a dead token: then all that helps is
-    another rotation, which has to kill it. In an emergency it ends after the time that was given.
+    waited for where nobody can have it, where it is dead, and where readers get a dead or a leaked token: then all
+    that helps is another rotation, which has to kill it. If it has leaked itself, it ends after the time that was given.
     """
     rotation = context.rotation
     if rotation.returned is None:
         return StepResult(StepOutcome.SKIPPED, "no reader has seen the new token")
-    if rotation.emergency is not None and rotation.emergency.order is Order.KILL_FIRST:
-        return StepResult(StepOutcome.SKIPPED, "a leaked token dies first")
+    urgent = rotation.emergency
+    if urgent is not None and (urgent.order is Order.KILL_FIRST or not urgent.own):
+        return StepResult(StepOutcome.SKIPPED, "a leaked token waits for nobody")
     if rotation.retiring is not None:
         return StepResult(StepOutcome.SKIPPED, "the new token is being killed already")
     assert rotation.incoming is not None

@@ -158,13 +158,9 @@ def rolled_back(name: str = "checkout-production", days: float = 3) -> Rotation:
         message="Rolled back by a person: it was the wrong day. Consumers keep the token they had.",
         death=Death(instant(sent), instant(sent + timedelta(seconds=0.3))),
         steps=(
+            *whole.steps[:5],
             *steps(
-                begin,
-                ("preflight", 1.2, "done"),
-                ("mint+stage", 0.9, "done"),
-                ("verify-staged", 2.1, "done"),
-                ("promote", 0.9, "done"),
-                ("verify", 1.4, "done"),
+                begin + timedelta(seconds=6.5),
                 ("drain", 142, "done", "draining: at least 1:57:00 more"),
                 ("rollback", 0.9, "done", "the outgoing token is current again"),
                 ("drain-incoming", 10_849.9, "done", "the token that was given up was not used any more"),

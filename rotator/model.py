@@ -411,6 +411,8 @@ class Emergency:
     """No store can be reached: the token dies, and a later run publishes another one."""
     own: bool = False
     """What leaked is the token that this very rotation has made, which is therefore given up."""
+    passing: bool = False
+    """The rotation is only brought to its end on the way to the one that replaces the leaked token."""
 
 
 class DrainResult(StrEnum):
@@ -529,8 +531,8 @@ class Rotation:
     promoted: Instant | None = None
     """When the last destination got to serve the new token, or the bridge while that is current."""
     returned: Instant | None = None
-    """Of a rotation that was given up: when the last destination got to serve the outgoing token again. None where
-    no reader has seen another one."""
+    """Of a rotation that was given up after readers had its token: when the last destination got to serve the outgoing
+    one again, or, until all do, when the first was about to."""
     drain: Draining | None = None
     retiring: Intent | None = None
     """The latest call of rotate-token whose answer nobody keeps: it kills the token of its project."""

@@ -251,7 +251,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "kept": "false: the new token was thrown away unseen",
     "kill_only": "the emergency publishes nothing",
     "known_fingerprints": "of every token that was current or staged before the call",
-    "last_used_at": "the provider's time of the latest use of the outgoing token",
+    "last_used_at": "the provider's time of the latest use of the token that is watched",
     "last_used_ip": "the address of that use",
     "longest_gap": "seconds between two sends that succeeded, at most",
     "message": "the same as `status` shows",

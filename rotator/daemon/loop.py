@@ -350,9 +350,10 @@ class Daemon:
             level = logging.INFO if rotation.exit_code == 0 else logging.WARNING
             text = f"{rotation.state}: {rotation.message}"
             # What rests is looked at again and again: said, and counted, when it has come to another state.
-            if self._noted.get(rotation.id) == str(rotation.state):
+            stands = f"{rotation.state} {'given up' if rotation.abandoned else ''}"
+            if self._noted.get(rotation.id) == stands:
                 continue
-            self._noted[rotation.id] = str(rotation.state)
+            self._noted[rotation.id] = stands
             log.log(level, "%s: rotation %s %s", policy.name, rotation.id, text)
             if not drains and rotation.state is not State.RUNNING:
                 self._ended(rotation)

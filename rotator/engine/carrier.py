@@ -316,7 +316,8 @@ class Carrier:
 
     def _could_not_look(self, context: Context, error: RotatorError) -> None:
         """A drain waits anyway: what is away for now is no reason for an alarm."""
-        context.change(state=State.DRAINING, message=str(error), exit_code=exit_code_of(error))
+        said = " ".join(filter(None, (context.rotation.abandoned, str(error))))
+        context.change(state=State.DRAINING, message=said, exit_code=exit_code_of(error))
         context.save()
         context.say(str(error))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from rotator.engine.consumers import BEHIND
 from rotator.engine.context import Context, StepResult
 from rotator.engine.exposure import measure
-from rotator.engine.promote import outgoing_token
+from rotator.engine.promote import kill_it_first, outgoing_token
 from rotator.engine.recovery import answers
 from rotator.engine.states import AWAIT, CLOSE, MINT_PUBLISH, PROMOTE, PROVE_DEAD, VERIFY, overlaps
 from rotator.engine.summary import summary
 from rotator.errors import RotatorError
-from rotator.model import Bounds, DestinationState, Rotation, Slot, State, StepOutcome
+from rotator.model import Bounds, DestinationState, Form, Rotation, Slot, State, StepOutcome
 from rotator.provider.base import PingAnswer
 
 
@@ -80,22 +80,35 @@ def _tell_of_dead_readers(context: Context) -> None:
 
 def _tell_of_living_leak(context: Context) -> None:
     """What was to replace a leaked token was given up: then it is no comfort that readers keep what they had."""
-    emergency = context.rotation.emergency
-    if emergency is None or emergency.own or emergency.slot is not Slot.ACTIVE:
+    rotation, emergency = context.rotation, context.rotation.emergency
+    if emergency is None or emergency.passing:
         return
-    if context.rotation.old_fingerprint is None:
+    if emergency.own:
+        if rotation.form is Form.ASSISTED:
+            context.attend(
+                "old-token-alive",
+                "The token that was handed in has leaked, and only a person can revoke it",
+                "Revoke it in the Lettermint dashboard",
+            )
         return
+    if emergency.slot not in (Slot.ACTIVE, Slot.OUTGOING) or rotation.old_fingerprint is None:
+        return
+    known = context.ledger.known(rotation.old_fingerprint)
+    if rotation.old_token_dead or (known is not None and known.dead_since is not None):
+        return
+    fate = "may live"
     try:
         token = outgoing_token(context)
-        if token is not None and not answers(context, token):
-            return
+        if token is not None:
+            if not answers(context, token):
+                return
+            fate = "lives"
     except RotatorError:
         pass  # nobody knows that it is dead
     context.attend(
         "old-token-alive",
-        "The leaked token lives, because what was to replace it was given up",
-        f"`rotator rotate {context.policy.name} --emergency --order kill-first --reason TEXT` kills it first; mail "
-        "fails until readers have the next one",
+        f"The leaked token {fate}, because what was to replace it was given up",
+        kill_it_first(context.policy),
     )
 
 

@@ -5,6 +5,7 @@ Invariant: no call of ours uses the token between the first look of its drain an
 
 from __future__ import annotations
 
+from rotator.destinations.base import Destination
 from rotator.engine.context import Context, StepResult
 from rotator.engine.drain import begun_since, judge, look_at, used_again
 from rotator.engine.exposure import killed_from, measure, present
@@ -13,6 +14,7 @@ from rotator.engine.recovery import answers
 from rotator.engine.retire import kill
 from rotator.engine.sides import served_of
 from rotator.engine.states import DRAIN_INCOMING
+from rotator.errors import RotatorError
 from rotator.model import Form, Order, StepOutcome
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
@@ -23,7 +25,7 @@ def drain_incoming(context: Context) -> StepResult:
 
     Readers get the outgoing one again, and those that have kept the other one are to notice nothing either. It is not
     waited for where nobody can have it, where it is dead, and where readers get a dead or a leaked token: then all
-    that helps is another rotation, which has to kill it. If it has leaked itself, it ends after the time that was given.
+    that helps is another rotation, which has to kill it. If it has leaked itself, no longer than was said.
     """
     rotation = context.rotation
     if rotation.returned is None:
@@ -73,33 +75,42 @@ def discard(context: Context) -> StepResult:
                 f"Find out who put it there. `{context.policy.renewal}` begins anew from what is served",
             )
             return StepResult(StepOutcome.FAILED, served)
-        if used := used_again(context, rotation.incoming):
+        drained = rotation.returned is not None and begun_since(context, rotation.returned) is not None
+        if drained and (used := used_again(context, rotation.incoming)):
             return StepResult(StepOutcome.UNCLEAR, used, go_to=DRAIN_INCOMING.name)
     kill(context, rotation.incoming)
-    if leaked is not None:
+    if own:
         _prove(context, leaked)
     return StepResult(StepOutcome.DONE, "the token minted for it was killed by a further mint")
 
 
 def _made(context: Context) -> Secret | None:
-    """The token that was minted for the rotation, wherever a destination still has it."""
+    """The token that was minted for the rotation, wherever a destination that can be read still has it."""
     wanted = context.rotation.new_fingerprint
     if wanted is None or context.new is not None:
         return context.new
     for destination in context.destinations.values():
-        staged = destination.read_staged()
-        for value in (staged.value if staged else None, destination.read().value_if_token):
-            if value is not None and context.fingerprints.of(value) == wanted:
-                return value
-        recalled = destination.recall(lambda one: context.fingerprints.of(one) == wanted)
-        if recalled is not None:
-            return recalled
+        try:
+            found = _kept_in(context, destination, wanted)
+        except RotatorError as error:
+            context.say(f"{destination.describe()} could not be searched: {error.happened}")
+            continue
+        if found is not None:
+            return found
     return None
 
 
-def _prove(context: Context, leaked: Secret) -> None:
+def _kept_in(context: Context, destination: Destination, wanted: str) -> Secret | None:
+    staged = destination.read_staged()
+    for value in (staged.value if staged else None, destination.read().value_if_token):
+        if value is not None and context.fingerprints.of(value) == wanted:
+            return value
+    return destination.recall(lambda one: context.fingerprints.of(one) == wanted)
+
+
+def _prove(context: Context, leaked: Secret | None) -> None:
     """The token that was given up has leaked: its death is proved, and the exposure measured."""
-    answer, attempts = present(context, leaked)
+    answer, attempts = present(context, leaked) if leaked is not None else (None, 0)
     context.audit(
         "token.prove-dead",
         fingerprint=context.rotation.new_fingerprint,
@@ -114,4 +125,11 @@ def _prove(context: Context, leaked: Secret) -> None:
             "old-token-alive",
             "The leaked token still works although its project was rotated",
             "Revoke it in the Lettermint dashboard",
+        )
+    else:
+        why = "no destination keeps it" if leaked is None else "the provider's answer tells neither"
+        context.attend(
+            "unclear",
+            f"The leaked token's project was rotated, but its death is not proved: {why}",
+            "Make sure in the Lettermint dashboard that it is revoked",
         )

@@ -321,7 +321,7 @@ def _ended(context: Context, draining: Draining) -> str:
     if draining.result is DrainResult.FORCED:
         return "ended by a person"
     if draining.result is DrainResult.MAX and context.rotation.emergency is not None:
-        return f"retired after {_span(draining.max_seconds)}, in use or not, because it has leaked"
+        return f"{_killed(context.rotation)} after {_span(draining.max_seconds)}, in use or not, because it has leaked"
     if draining.result is DrainResult.MAX:
         return f"still used from {draining.last_used_ip}; {_killed(context.rotation)} at `max`, as the policy says"
     if draining.evidence is DrainEvidence.TIME:

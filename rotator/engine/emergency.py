@@ -91,7 +91,7 @@ def _active(desk: Desk, policy: Policy, emergency: Emergency) -> list[Rotation]:
         elif one.abandoned or past_no_return(one) or (one.form is Form.BRIDGE and one.minted):
             former = one.emergency
             if former is None or not former.own:
-                former = replace(emergency, slot=Slot.OUTGOING)
+                former = replace(emergency, slot=Slot.OUTGOING, passing=True)
             done.append(desk.finish(_hurried(one, replace(former, drain=0.0))))
             if done[-1].unfinished:
                 return done

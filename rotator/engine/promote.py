@@ -15,7 +15,7 @@ from rotator.engine.publish import tidy
 from rotator.engine.resting import unexpected
 from rotator.engine.states import CLOSE
 from rotator.errors import LeaseLost, NeedsAttention, Refused, RotatorError, VersionConflict
-from rotator.model import DestinationState, StepOutcome
+from rotator.model import DestinationState, Policy, StepOutcome
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
 
@@ -162,6 +162,14 @@ def _no_way_back(context: Context, serving: Destination, why: str) -> StepResult
         tidy(context, destination)
     value = serving.read().value_if_token
     lives = value is not None and context.provider.ping(value) is not PingAnswer.DEAD
+    emergency = context.rotation.emergency
+    if lives and emergency is not None and emergency.own:
+        context.attend(
+            "old-token-alive",
+            f"Readers hold the leaked token, because the outgoing one cannot be promoted again: {why}",
+            kill_it_first(context.policy),
+        )
+        return StepResult(StepOutcome.FAILED, f"no way back: {why}", go_to=CLOSE.name)
     context.attend(
         "verification-failed" if lives else "token-dead",
         f"The outgoing token cannot be promoted again: {why}. Readers hold the new one, "
@@ -170,6 +178,16 @@ def _no_way_back(context: Context, serving: Destination, why: str) -> StepResult
         "makes another one",
     )
     return StepResult(StepOutcome.FAILED, f"no way back: {why}", go_to=CLOSE.name)
+
+
+def kill_it_first(policy: Policy) -> str:
+    """What a person does about a leaked token that nothing replaces."""
+    if policy.rehearses:
+        return f"`{policy.renewal}` tries again"
+    return (
+        f"`rotator rotate {policy.name} --emergency --order kill-first --reason TEXT` kills it; mail fails until "
+        "readers have the next one"
+    )
 
 
 def outgoing_token(context: Context) -> Secret | None:

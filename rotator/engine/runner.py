@@ -157,8 +157,10 @@ class Runner:
                 return self._carrier.carry(begun, policy, lease, old=old)
 
             def finish(rotation: Rotation) -> Rotation:
-                leads = leaked is not None and rotation.old_fingerprint == fingerprints.of(leaked)
-                return self._finish(rotation, lease, leaked if leads else None)
+                what = fingerprints.of(leaked) if leaked is not None else None
+                old = leaked if what == rotation.old_fingerprint else None
+                new = leaked if what == rotation.new_fingerprint else None
+                return self._finish(rotation, lease, old, new)
 
             def held() -> str | None:
                 try:
@@ -240,8 +242,8 @@ class Runner:
             self._ports.journal.note_active(policy.name, project, self._ports.clock.now())
 
     def end_drain(self, rotation: Rotation, *, force: bool) -> Rotation:
-        """Ends a drain now. Raises Held, and Refused where the outgoing token is still in use, or nothing tells
-        whether it is, and `force` is not given."""
+        """Ends a drain now. Raises Held, and Refused where its token is still in use, or nothing tells whether it is,
+        and `force` is not given."""
         policy = self._ports.from_snapshot(rotation.snapshot)
         self._check_hold(policy.name, Trigger.MANUAL)
         with self._leasing.lease(policy.projects) as lease:
@@ -271,7 +273,8 @@ class Runner:
                     remedy=f"`{policy.renewal}` makes another token",
                 )
             if present.abandoned:
-                return self._finish(present, lease)
+                look = self._finish(present, lease)
+                return replace(look, exit_code=look.exit_code or 1)  # as it was told the first time
             self._audit_order("rotation.rollback", present, reason=reason)
             given_up = replace(
                 present,
@@ -345,11 +348,14 @@ class Runner:
             form=policy.form,
         )
 
-    def _finish(self, rotation: Rotation, lease: Lease, old: Secret | None = None) -> Rotation:
+    def _finish(
+        self, rotation: Rotation, lease: Lease, old: Secret | None = None, new: Secret | None = None
+    ) -> Rotation:
         # By the token, not by the time: the wall clock may have been set back in between.
         recent = self._ports.journal.rotations(rotation.policy, limit=_LOOKED_BACK)
         replaceable = not overlaps(rotation) or only_awaits_consumers(rotation)
-        ours = rotation.new_fingerprint if rotation.minted and replaceable else None
+        held = rotation.old_fingerprint if rotation.abandoned else rotation.new_fingerprint
+        ours = held if rotation.minted and replaceable else None
         if ours and any(
             other.minted and not other.abandoned and other.old_fingerprint == ours for other in recent
         ):
@@ -368,13 +374,14 @@ class Runner:
         rotation = replace(
             rotation, state=State.RUNNING, step=step, finished_at=None, exit_code=0, message=""
         )
-        return self._carrier.carry(rotation, policy, lease, resumed=True, old=old)
+        return self._carrier.carry(rotation, policy, lease, resumed=True, token=new, old=old)
 
     def _supersede(self, rotation: Rotation, lease: Lease) -> Rotation:
         """A newer rotation has replaced the token of this one. That *its* old one is dead is still to be
         proved, if that was not done."""
         journal = self._ports.journal
-        unproved = rotation.minted and bool(rotation.old_fingerprint) and not rotation.old_token_dead
+        proves = rotation.minted and not rotation.abandoned
+        unproved = proves and bool(rotation.old_fingerprint) and not rotation.old_token_dead
         if unproved and rotation.step in (PROVE_DEAD.name, CLOSE.name):
             return rotation
         only_consumers = only_awaits_consumers(rotation)
@@ -384,7 +391,7 @@ class Runner:
             else "A newer rotation took its place."
         )
         message = f"{rotation.message} {why}".strip()
-        ended = State.COMPLETED if only_consumers else State.FAILED
+        ended = State.COMPLETED if only_consumers and not rotation.abandoned else State.FAILED
         rotation = replace(
             rotation,
             step=PROVE_DEAD.name if unproved else "",

@@ -68,6 +68,10 @@ DRAIN_INCOMING: Final = Step(
 )
 DISCARD: Final = Step("discard", reversible=True, does="remove what was staged and kill the token in it")
 
+DISCARD_MINTED: Final = Step(
+    "discard", reversible=False, does="remove what was staged; rotate-token kills the token in it", mints=1
+)
+
 DRAINS: Final = frozenset({DRAIN.name, DRAIN_BRIDGE.name, DRAIN_INCOMING.name})
 """Steps that are looked at again and again."""
 WATCHED: Final = DRAINS | {REVOKE.name, AWAIT.name}
@@ -122,8 +126,10 @@ _STEPS: Final[Mapping[Form, tuple[Step, ...]]] = {
         CLOSE,
     ),
 }
-_ABANDONING: Final = (ROLLBACK, TELL, DRAIN_INCOMING, DISCARD, AWAIT, CLOSE)
+_ABANDONING: Final = (ROLLBACK, TELL, DISCARD, AWAIT, CLOSE)
 """What a rotation that is given up goes through instead of the rest of its list."""
+_ABANDONING_MINTED: Final = (ROLLBACK, TELL, DRAIN_INCOMING, DISCARD_MINTED, AWAIT, CLOSE)
+"""The same where it has made a token of its own, which must not be left behind."""
 
 
 _KILL_ONLY: Final = (KILL, *_STEPS[Form.IN_PLACE][1:])
@@ -154,9 +160,8 @@ def way_of(rotation: Rotation) -> tuple[Step, ...]:
     """The steps that the rotation goes through as it stands: others once it was given up."""
     if not rotation.abandoned:
         return steps_of(rotation)
-    # The other forms kill nothing that a reader can have.
-    waits = rotation.form is Form.STANDBY
-    return _for(rotation, [step for step in _ABANDONING if waits or step is not DRAIN_INCOMING])
+    kills = rotation.form is Form.STANDBY and rotation.intent is not None
+    return _for(rotation, _ABANDONING_MINTED if kills else _ABANDONING)
 
 
 def steps_left(rotation: Rotation) -> tuple[Step, ...]:
@@ -196,7 +201,7 @@ def changed(rotation: Rotation) -> bool:
 
 def only_awaits_consumers(rotation: Rotation) -> bool:
     """Whether all is done but that consumers have not come to their end: a newer token may be made all the same."""
-    return rotation.step == AWAIT.name and not rotation.abandoned
+    return rotation.step == AWAIT.name
 
 
 def past_no_return(rotation: Rotation) -> bool:

@@ -40,6 +40,7 @@ _BY_STATE: Final[dict[str, _Finding]] = {
     "42P01": ("has lost its tables", _TABLES, False),
     "53100": ("cannot grow: the server's disk is full", "Free some space there, then try again", False),
     "53300": ("has no connection left", "Raise max_connections there, or use a pooler", False),
+    "55000": ("is closed to connections there", "ALTER DATABASE … ALLOW_CONNECTIONS true", True),
     "55P03": ("is locked by another process", _AGAIN, False),
     "57014": ("did not answer in time", _AGAIN, False),
     "57P03": ("is starting up or shutting down", "Try again when it is up", False),
@@ -52,6 +53,8 @@ _REFUSALS: Final = (
     ("no pg_hba.conf entry", "28000"),
     ("is not permitted to log in", "28000"),
     ("permission denied for database", "42501"),
+    ("too many connections for", "53300"),
+    ("not currently accepting connections", "55000"),
     # With the quote: "the database system is starting up" names none.
     ('role "', "28000"),
     ('database "', "3D000"),

@@ -207,7 +207,7 @@ def _slot_in(rotation: Rotation, fingerprint: str) -> Slot | None:
         return Slot.BRIDGE
     promoted = rotation.promoted is not None
     if fingerprint == rotation.old_fingerprint:
-        return Slot.OUTGOING if promoted else Slot.ACTIVE
+        return Slot.OUTGOING if promoted and not rotation.abandoned else Slot.ACTIVE
     if fingerprint == rotation.new_fingerprint:
         if rotation.returned is not None:
             return Slot.OUTGOING  # given up after readers had it: it drains in its turn

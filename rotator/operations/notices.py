@@ -234,7 +234,7 @@ def _recent(journal: Journal, policy: Policy) -> list[Rotation]:
     while True:
         found = journal.rotations(policy.name, limit=limit)
         real = [one for one in found if one.trigger is not Trigger.REHEARSAL]
-        if len(found) < limit or any(one.state not in _FAILED for one in real):
+        if len(found) < limit or not all(_has_failed(one) for one in real):
             return real
         limit *= 4
 
@@ -243,11 +243,15 @@ def _failed_since(recent: Sequence[Rotation]) -> Rotation | None:
     """The first of the failures that nothing has come after but failures: they are told once."""
     first = None
     for rotation in recent:
-        # One that was given up has failed, and is told before the token it gave up is left by all and killed.
-        if rotation.state not in _FAILED and not (rotation.abandoned and rotation.state is State.DRAINING):
+        if not _has_failed(rotation):
             break
         first = rotation
     return first
+
+
+def _has_failed(rotation: Rotation) -> bool:
+    """One that was given up has, also while the token it gave up is still to be left by all and killed."""
+    return rotation.state in _FAILED or (bool(rotation.abandoned) and rotation.unfinished)
 
 
 def _of_attention(policy: Policy, attention: Attention) -> Notice:

@@ -297,3 +297,15 @@ class ReturnStage(OverlapStage):
         # What died before the word was written down is taken up as what it was.
         self.ends = (State.FAILED, State.COMPLETED)
         return document
+
+    def rest(self) -> tuple[str, list[str]]:
+        """What was given up was left in peace for as long as the policy asks."""
+        ended, wrong = super().rest()
+        with self.journal() as journal:
+            given_up = [one for one in journal.rotations("billing") if one.abandoned and one.returned]
+        for one in given_up:
+            if one.retiring is None or not one.retired:
+                wrong.append(f"{one.id}: what was given up was not killed")
+            elif one.returned is not None and one.returned.seconds_until(one.retiring.sent) < DRAIN:
+                wrong.append(f"{one.id}: what was given up was killed too soon")
+        return ended, wrong

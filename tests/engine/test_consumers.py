@@ -576,6 +576,27 @@ def test_a_newer_rotation_that_is_given_up_leaves_the_former_one_waiting(told: T
     assert len(mailer.calls) == 1
 
 
+def test_a_consumer_that_is_gone_does_not_keep_a_policy_from_rotating_after_a_rollback(told: Told) -> None:
+    """A person ends the drain of what was given up; that nobody waits for the consumer any more is a newer rotation's
+    to say, once it is out of the policy."""
+    bench, callees = told("standby")
+    begun(bench)
+    given_up = bench.stored()
+    callees["mailer"].ends = False
+    back = draining.rollback(bench.runner, bench.wiring.journal, bench.policy, "")
+    ended = draining.retire(bench.runner, bench.wiring.journal, bench.policy, force=True)
+    assert not bench.simulator.is_alive(given_up)
+    assert (ended.id, ended.step) == (back.id, "await-consumers")
+    bench.document["consumers"] = []
+    bench.policy = bench.load_policy()
+    newer = bench.rotate()
+    assert (newer.id != back.id, newer.state) == (True, State.DRAINING)
+    former = bench.wiring.journal.rotation(back.id)
+    assert former is not None
+    assert (former.state, former.unfinished) == (State.FAILED, False)
+    assert "consumer-behind" not in bench.attention
+
+
 def test_a_leaked_token_that_was_promoted_dies_before_its_pods_are_back(told: Told) -> None:
     """Given up in an emergency: pods are told of the outgoing token, and at the end of its drain the leaked one dies,
     whoever is not back by then."""

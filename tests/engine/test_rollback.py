@@ -12,11 +12,11 @@ from rotator.errors import Refused
 from rotator.journal.base import Hold
 from rotator.model import Order, Rotation, Slot, State
 from rotator.operations import draining
-from rotator.operations.leaked import find
+from rotator.operations.leaked import Leaked, find
 from rotator.operations.reconcile import reconcile
 from rotator.secret import Secret
 from tests.engine.bench import Bench
-from tests.engine.emergencies import assert_measured, leak, respond
+from tests.engine.emergencies import assert_measured, kill_first, leak, respond
 from tests.engine.test_overlap_windows import die_before
 from tests.engine.test_resumption import run
 from tests.engine.test_standby import HOUR, drained, make_pair, pair
@@ -34,6 +34,19 @@ def rolled_back(bench: Bench, reason: str = "") -> tuple[Rotation, Secret]:
 
 def back(bench: Bench, reason: str = "") -> Rotation:
     return draining.rollback(bench.runner, bench.wiring.journal, bench.policy, reason)
+
+
+def looked_for(bench: Bench, leaked: Secret) -> Leaked:
+    """What `--leaked-stdin` finds."""
+    wiring = bench.wiring
+    return find(
+        leaked,
+        [bench.policy],
+        provider=wiring.provider,
+        destination=wiring.destination,
+        journal=wiring.journal,
+        fingerprints=wiring.fingerprints,
+    )
 
 
 def test_rollback_in_mid_drain_gives_the_old_token_back(pair: Bench) -> None:
@@ -285,6 +298,7 @@ def test_second_rollback_does_not_begin_anew(pair: Bench) -> None:
     pair.clock.advance(HOUR)
     again = back(pair, "once more")
     assert again.returned == rotation.returned
+    assert again.exit_code == 1
     assert [event["event"] for event in pair.audited()].count("rotation.rollback") == 1
     pair.clock.advance(HOUR + 1)
     assert run(pair).rotations[-1].state is State.FAILED
@@ -330,14 +344,7 @@ def test_leaked_token_that_was_given_up_already_dies_now(pair: Bench) -> None:
     """It drains, so it is the outgoing token of that drain: whoever still uses it, it is killed and proved dead."""
     _, leaked = rolled_back(pair)
     pair.simulator.use(pair.other_project)
-    found = find(
-        leaked,
-        [pair.policy],
-        provider=pair.wiring.provider,
-        destination=pair.wiring.destination,
-        journal=pair.wiring.journal,
-        fingerprints=pair.wiring.fingerprints,
-    )
+    found = looked_for(pair, leaked)
     assert (found.slot, found.stored, found.alive) == (Slot.OUTGOING, False, True)
     ended = respond(pair, leak(pair, slot=Slot.OUTGOING), leaked)[-1]
     assert (ended.state, ended.exit_code) == (State.FAILED, 0), ended.message
@@ -347,6 +354,102 @@ def test_leaked_token_that_was_given_up_already_dies_now(pair: Bench) -> None:
     assert_measured(pair, ended, pair.other_project)
     assert (ended.leaked_fingerprint, ended.leaked_token_dead) == (ended.new_fingerprint, True)
     assert "token.prove-dead" in [event["event"] for event in pair.audited()]
+
+
+def test_outgoing_token_that_leaked_and_is_current_again_is_not_called_dead(pair: Bench) -> None:
+    """It was to be retired at once, the new one turned out dead, and a person went back as they were told: then readers
+    hold the leaked token, and nobody may be told that all is done."""
+    assert pair.rotate().state is State.DRAINING
+    pair.simulator.revoke(pair.stored())
+    stuck = respond(pair, leak(pair, slot=Slot.OUTGOING), pair.first)[-1]
+    assert stuck.state is State.NEEDS_ATTENTION
+    ended = back(pair)
+    assert (ended.state, ended.exit_code) == (State.NEEDS_ATTENTION, 4), ended.message
+    assert pair.stored() == pair.first
+    assert pair.simulator.is_alive(pair.first)
+    assert ended.leaked_token_dead is None
+    (told,) = [one for one in pair.wiring.journal.attentions("billing") if one.code == "old-token-alive"]
+    assert "--order kill-first" in told.next
+    assert kill_first(pair).old_token_dead is True
+    assert pair.attention == set()
+
+
+def test_leak_of_the_token_that_is_coming_back_is_of_what_readers_hold(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rollback has died after its last write, and its record does not know: the outgoing token is what readers
+    hold, and it is that one that is killed."""
+    assert pair.rotate().state is State.DRAINING
+    destination = pair.wiring.destination(pair.policy.authoritative)
+    real = destination.publish
+
+    def die_after(*args: Any, **options: Any) -> Any:
+        real(*args, **options)
+        raise Died
+
+    with monkeypatch.context() as patched:
+        patched.setattr(destination, "publish", die_after)
+        with pytest.raises(Died):
+            back(pair)
+    pair.new_process()
+    found = looked_for(pair, pair.first)
+    assert (found.slot, found.stored) == (Slot.ACTIVE, True)
+    done = respond(pair, leak(pair, slot=found.slot), pair.first)
+    assert done[-1].old_token_dead is True, done[-1].message
+    assert not pair.simulator.is_alive(pair.first)
+    pair.assert_served()
+
+
+def test_leaked_token_that_no_store_keeps_is_presented_as_it_was_handed_in(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed by its project's rotation either way; proved only where somebody has it, and said where nobody has."""
+    _, leaked = rolled_back(pair)
+    for destination in (pair.wiring.destination(spec) for spec in pair.policy.destinations):
+        monkeypatch.setattr(destination, "recall", lambda _: None)
+    ended = respond(pair, leak(pair, slot=Slot.OUTGOING), leaked)[-1]
+    assert (ended.exit_code, ended.leaked_token_dead) == (0, True), ended.message
+    assert not pair.simulator.is_alive(leaked)
+
+
+def test_leaked_token_that_nobody_has_is_not_called_proved_dead(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its project was rotated, so it should be: a person makes sure."""
+    _, leaked = rolled_back(pair)
+    for destination in (pair.wiring.destination(spec) for spec in pair.policy.destinations):
+        monkeypatch.setattr(destination, "recall", lambda _: None)
+    ended = respond(pair, leak(pair, slot=Slot.OUTGOING))[-1]
+    assert (ended.state, ended.exit_code) == (State.NEEDS_ATTENTION, 4), ended.message
+    assert pair.attention == {"unclear"}
+    assert not pair.simulator.is_alive(leaked)
+
+
+def test_no_way_back_from_a_leaked_token_says_that_it_has_leaked(pair: Bench) -> None:
+    """The outgoing one is dead, so readers keep what has leaked: a person kills it first."""
+    assert pair.rotate().state is State.DRAINING
+    leaked = pair.stored()
+    pair.simulator.revoke(pair.first)
+    ended = respond(pair, leak(pair, Order.REPLACE_FIRST))[-1]
+    assert (ended.state, ended.exit_code) == (State.NEEDS_ATTENTION, 4), ended.message
+    assert "old-token-alive" in pair.attention
+    assert "Readers hold the leaked token" in ended.message
+    assert pair.simulator.is_alive(leaked)
+
+
+def test_record_of_an_earlier_drain_starts_no_other(pair: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of before there was such a drain: the one it keeps is that of the outgoing token, and says nothing of
+    the one that was given up. It ends."""
+    _, given_up = rolled_back(pair)
+    die_before(pair, monkeypatch, "discard", lambda: drained(pair))
+    (kept,) = pair.wiring.journal.unfinished()
+    assert kept.drain is not None
+    former = replace(kept, returned=None, drain=replace(kept.drain, last_used_at="2020-01-01T00:00:00Z"))
+    lease = pair.wiring.journal.acquire(pair.policy.projects, pair.wiring.holder, ttl=1e6)
+    pair.wiring.journal.save(lease, former)
+    pair.wiring.journal.release(lease)
+    assert run(pair).rotations[-1].state is State.FAILED
+    assert not pair.simulator.is_alive(given_up)
 
 
 def test_leak_of_what_readers_hold_waits_for_no_token_that_was_given_up(pair: Bench) -> None:

@@ -107,7 +107,9 @@ def full_rotation(rotation_id="r-full"):
         retired=True,
         abandoned="it misbehaved",
         canary=CanaryCount(100, 1, 0.5),
-        emergency=Emergency(sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True, own=True),
+        emergency=Emergency(
+            sent, Order.KILL_FIRST, 300.0, Slot.OUTGOING, kill_only=True, own=True, passing=True
+        ),
         consumers=(
             ConsumerRecord(
                 "external-secret",

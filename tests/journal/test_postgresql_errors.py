@@ -17,6 +17,8 @@ PASSING = [
     "the database system is in recovery mode",
     "the database system is not yet accepting connections",
     "sorry, too many clients already",
+    'too many connections for role "rotator"',
+    'too many connections for database "journal"',
 ]
 
 

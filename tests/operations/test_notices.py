@@ -142,6 +142,9 @@ def test_a_rotation_that_was_given_up_has_failed_before_its_token_is_dead(office
     back = replace(begun, step="drain-incoming", abandoned="Rolled back by a person.", message="Rolled back")
     office.save(back)
     assert office.look() == [(kind, "billing could not be rotated") for kind in ("slack", "webhook")]
+    for state in (State.RUNNING, State.DRAINING, State.NEEDS_ATTENTION):
+        office.save(replace(back, state=state))  # looked at, and stuck for a while
+        assert office.look() == []
     office.save(replace(back, state=State.FAILED, step="", finished_at=office.clock.now()))
     assert office.look() == []
 

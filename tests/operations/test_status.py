@@ -14,7 +14,7 @@ from rotator.journal.sqlite import SqliteJournal
 from rotator.model import Bounds, DestinationSpec, Form, Policy, Schedule, State, Strategy
 from rotator.operations.status import statuses
 from rotator.policies.cron import next_after
-from tests.journal.builders import PROJECT, STANDBY, at, facts, rotation
+from tests.journal.builders import PROJECT, STANDBY, at, facts, full_rotation, rotation
 
 PAIR = Policy(
     "checkout",
@@ -66,7 +66,11 @@ def test_the_owner_and_the_way_of_an_open_rotation_are_told(journal, clock):
 
 def test_an_abandoned_rotation_has_another_way(journal, clock):
     """What is undone is told by the steps that undo it."""
-    keep(journal, clock, ended(1, state=State.RUNNING, step="rollback", abandoned="it misbehaved"))
+    given_up = ended(1, state=State.RUNNING, step="rollback", abandoned="it misbehaved", intent=None)
+    keep(journal, clock, given_up)
+    (found,) = statuses(journal, clock, [PAIR], next_after)
+    assert found.way == ("rollback", "discard", "close")
+    keep(journal, clock, replace(given_up, intent=full_rotation().intent))
     (found,) = statuses(journal, clock, [PAIR], next_after)
     assert found.way == ("rollback", "drain-incoming", "discard", "close")
 

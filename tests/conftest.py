@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,8 +98,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several workers share the run, the suites that wait most are spread over it: side by side they would
-    all fall to one worker, and the others would end long before it."""
+    """Takes out what only --long tries. Where several workers share the run, the suites that wait most are spread over
+    it: side by side they would all fall to one worker, and the others would end long before it."""
+    if not config.getoption("--long"):
+        leave_every_other(config, items)
     if not hasattr(config, "workerinput"):
         return
     waiting = [item for item in items if item.path.parent.name in WAITING]
@@ -106,6 +109,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     places = {id(item): number * len(rest) / max(1, len(waiting)) for number, item in enumerate(waiting)}
     places |= {id(item): float(number) for number, item in enumerate(rest)}
     items.sort(key=lambda item: places[id(item)])
+
+
+def leave_every_other(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests that are marked `every_other`; the runner counts those that are left out as deselected."""
+    left: list[pytest.Item] = []
+    seen: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("every_other")
+        if marker is None:
+            continue
+        (group,) = marker.args
+        name = item.nodeid.partition("[")[0]
+        if (seen[name] + seen[name] // group) % 2:
+            left.append(item)
+        seen[name] += 1
+    if left:
+        config.hook.pytest_deselected(items=left)
+        gone = {id(item) for item in left}
+        items[:] = [item for item in items if id(item) not in gone]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -68,6 +68,7 @@ def total_mints(history: History) -> int:
     return bench.mints + len(bench.simulator.mints(bench.other_project))
 
 
+@pytest.mark.every_other(30)
 @pytest.mark.parametrize("step", [0, 1, 2, 4, 6])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
 @BOTH_WAYS

@@ -57,6 +57,7 @@ def cut_off(history: History, calls: int, *, executed: bool) -> None:
             setattr(destination, method, broken(getattr(destination, method)))
 
 
+@pytest.mark.every_other(2)
 @pytest.mark.parametrize("executed", [False, True], ids=["nothing", "no-answer"])
 @pytest.mark.parametrize("calls", [0, 1, 2, 4, 8])
 @pytest.mark.parametrize(("form", "phase"), PHASES)

@@ -5,6 +5,8 @@ Invariant: no call of ours uses the token between the first look of its drain an
 
 from __future__ import annotations
 
+from typing import Final
+
 from rotator.destinations.base import Destination
 from rotator.engine.context import Context, StepResult
 from rotator.engine.drain import begun_since, judge, look_at, used_again
@@ -18,6 +20,8 @@ from rotator.errors import RotatorError
 from rotator.model import Form, Order, StepOutcome
 from rotator.provider.base import PingAnswer
 from rotator.secret import Secret
+
+_KILLED: Final = "the token minted for it was killed by a further mint"
 
 
 def drain_incoming(context: Context) -> StepResult:
@@ -51,7 +55,8 @@ def discard(context: Context) -> StepResult:
     """Removes what was staged, and kills the token in it so that nothing live is left behind."""
     rotation = context.rotation
     own = rotation.emergency is not None and rotation.emergency.own
-    leaked = _made(context) if own else None
+    if own and rotation.form is Form.STANDBY and rotation.intent is not None:
+        return _kill_leaked(context)
     for destination in context.destinations.values():
         destination.discard()
     if rotation.form is Form.ASSISTED:
@@ -79,9 +84,19 @@ def discard(context: Context) -> StepResult:
         if drained and (used := used_again(context, rotation.incoming)):
             return StepResult(StepOutcome.UNCLEAR, used, go_to=DRAIN_INCOMING.name)
     kill(context, rotation.incoming)
-    if own:
+    return StepResult(StepOutcome.DONE, _KILLED)
+
+
+def _kill_leaked(context: Context) -> StepResult:
+    """A leaked token is presented once it was killed: until then what is staged is kept, for another process too."""
+    assert context.rotation.incoming is not None
+    leaked = _made(context)
+    kill(context, context.rotation.incoming)
+    if context.rotation.exposure is None:
         _prove(context, leaked)
-    return StepResult(StepOutcome.DONE, "the token minted for it was killed by a further mint")
+    for destination in context.destinations.values():
+        destination.discard()
+    return StepResult(StepOutcome.DONE, _KILLED)
 
 
 def _made(context: Context) -> Secret | None:

@@ -31,7 +31,7 @@ from rotator.model import (
     Verified,
 )
 from rotator.views import PolicyStatus, RehearsalStatus
-from tests.journal.builders import PROJECT, STANDBY, T0, rotation
+from tests.journal.builders import PROJECT, STANDBY, T0, full_rotation, rotation
 
 LONG = "a" + "-very-long-name-of-a-policy" * 2 + "-x"
 OWNERS = ("team-billing", "プラットフォーム基盤チーム", "🚒 on-call 🚒", "فريق الدفع", "o" * 120)
@@ -150,6 +150,7 @@ def rolled_back(name: str = "checkout-production", days: float = 3) -> Rotation:
         exit_code=1,
         finished_at=sent + timedelta(seconds=2),
         promoted=None,
+        intent=full_rotation().intent,
         returned=instant(back),
         outage=None,
         old_token_dead=None,

@@ -34,7 +34,7 @@ def measure(context: Context, alive_until: Instant | None) -> None:
     """The leaked token was refused just now. `alive_until`: when the first call that may have killed it was
     sent; None where it was dead before anything was done."""
     emergency = context.rotation.emergency
-    if emergency is None or context.rotation.exposure is not None:
+    if emergency is None or emergency.passing or context.rotation.exposure is not None:
         return
     least = emergency.reported.seconds_until(alive_until) if alive_until is not None else 0.0
     most = emergency.reported.seconds_until(context.instant())

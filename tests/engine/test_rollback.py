@@ -400,29 +400,21 @@ def test_leak_of_the_token_that_is_coming_back_is_of_what_readers_hold(
     pair.assert_served()
 
 
-def test_leaked_token_that_no_store_keeps_is_presented_as_it_was_handed_in(
-    pair: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("handed_in", [True, False])
+def test_leaked_token_that_no_store_keeps_is_proved_dead_only_by_who_has_it(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch, *, handed_in: bool
 ) -> None:
-    """Killed by its project's rotation either way; proved only where somebody has it, and said where nobody has."""
+    """Its project's rotation kills it either way. As it was handed in it is presented; where nobody has it any more, a
+    person is to make sure."""
     _, leaked = rolled_back(pair)
     for destination in (pair.wiring.destination(spec) for spec in pair.policy.destinations):
         monkeypatch.setattr(destination, "recall", lambda _: None)
-    ended = respond(pair, leak(pair, slot=Slot.OUTGOING), leaked)[-1]
-    assert (ended.exit_code, ended.leaked_token_dead) == (0, True), ended.message
+    ended = respond(pair, leak(pair, slot=Slot.OUTGOING), leaked if handed_in else None)[-1]
     assert not pair.simulator.is_alive(leaked)
-
-
-def test_leaked_token_that_nobody_has_is_not_called_proved_dead(
-    pair: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its project was rotated, so it should be: a person makes sure."""
-    _, leaked = rolled_back(pair)
-    for destination in (pair.wiring.destination(spec) for spec in pair.policy.destinations):
-        monkeypatch.setattr(destination, "recall", lambda _: None)
-    ended = respond(pair, leak(pair, slot=Slot.OUTGOING))[-1]
-    assert (ended.state, ended.exit_code) == (State.NEEDS_ATTENTION, 4), ended.message
-    assert pair.attention == {"unclear"}
-    assert not pair.simulator.is_alive(leaked)
+    proved = (State.FAILED, 0, True, set())
+    unproved = (State.NEEDS_ATTENTION, 4, None, {"unclear"})
+    told = (ended.state, ended.exit_code, ended.leaked_token_dead, pair.attention)
+    assert told == (proved if handed_in else unproved), ended.message
 
 
 def test_no_way_back_from_a_leaked_token_says_that_it_has_leaked(pair: Bench) -> None:
@@ -459,4 +451,21 @@ def test_leak_of_what_readers_hold_waits_for_no_token_that_was_given_up(pair: Be
     assert not pair.simulator.is_alive(given_up)
     assert not pair.simulator.is_alive(pair.first)
     assert done[-1].state is State.COMPLETED, done[-1].message
+    # What was only finished on the way says nothing of the leak.
+    assert done[0].leaked_token_dead is None
+    assert done[0].exposure is None
+    assert_measured(pair, done[-1], pair.project)
     pair.assert_served()
+
+
+def test_retirement_finished_on_the_way_measures_no_exposure(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What readers hold has leaked while the former token was about to be proved dead: that death is not the leak's."""
+    assert pair.rotate().state is State.DRAINING
+    leaked = pair.stored()
+    die_before(pair, monkeypatch, "prove-dead", lambda: drained(pair))
+    done = respond(pair, replace(leak(pair, Order.REPLACE_FIRST), drain=0.0))
+    assert (done[0].old_token_dead, done[0].exposure) == (True, None)
+    assert_measured(pair, done[-1], pair.other_project)
+    assert not pair.simulator.is_alive(leaked)

@@ -350,7 +350,7 @@ class Daemon:
             level = logging.INFO if rotation.exit_code == 0 else logging.WARNING
             text = f"{rotation.state}: {rotation.message}"
             # What rests is looked at again and again: said, and counted, when it has come to another state.
-            stands = f"{rotation.state} {'given up' if rotation.abandoned else ''}"
+            stands = f"{rotation.state}, given up" if rotation.abandoned else str(rotation.state)
             if self._noted.get(rotation.id) == stands:
                 continue
             self._noted[rotation.id] = stands

@@ -254,13 +254,12 @@ class Carrier:
         given_up = context.rotation.abandoned
         # Whoever gives it up is told that it has failed, and once more at its end; a look in between only waits.
         failed = bool(given_up) and not context.rotation.urgent and not context.looked_again
-        waits = result.detail[:1].upper() + result.detail[1:] if given_up else result.detail
         context.change(
             state=State.NEEDS_ATTENTION if raised else State.DRAINING,
             step=result.go_to or context.rotation.step,
             finished_at=context.clock.now() if raised else None,
             exit_code=4 if raised else int(failed),
-            message=" ".join(context.notes) if raised else " ".join(filter(None, (given_up, waits))),
+            message=" ".join(context.notes) if raised else _after_why(given_up, result.detail),
         )
         context.save()
         context.say(result.detail)
@@ -316,8 +315,11 @@ class Carrier:
 
     def _could_not_look(self, context: Context, error: RotatorError) -> None:
         """A drain waits anyway: what is away for now is no reason for an alarm."""
-        said = " ".join(filter(None, (context.rotation.abandoned, str(error))))
-        context.change(state=State.DRAINING, message=said, exit_code=exit_code_of(error))
+        context.change(
+            state=State.DRAINING,
+            message=_after_why(context.rotation.abandoned, str(error)),
+            exit_code=exit_code_of(error),
+        )
         context.save()
         context.say(str(error))
 
@@ -344,3 +346,8 @@ class Carrier:
             except RotatorError as error:
                 log.warning("not journaled: %s", error)
         self._observer(Progress(context.policy.name, context.rotation.id, context.rotation.step, message))
+
+
+def _after_why(abandoned: str, text: str) -> str:
+    """What a resting rotation waits for, after the sentences that say why it was given up, where it was."""
+    return f"{abandoned} {text[:1].upper()}{text[1:]}" if abandoned else text

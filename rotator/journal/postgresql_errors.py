@@ -26,6 +26,9 @@ PRIMARY: Final = (
     "Name the primary server in ROTATOR_JOURNAL, or several hosts and target_session_attrs=read-write"
 )
 _TABLES: Final = "Name the journal's own database in ROTATOR_JOURNAL, or put back a backup of it"
+_OPEN: Final = (
+    "Name another one in ROTATOR_JOURNAL, or open it: ALTER DATABASE rotator ALLOW_CONNECTIONS true"
+)
 _SETTING: Final = "Check user, password, host and database in ROTATOR_JOURNAL"
 
 _BY_STATE: Final[dict[str, _Finding]] = {
@@ -40,7 +43,7 @@ _BY_STATE: Final[dict[str, _Finding]] = {
     "42P01": ("has lost its tables", _TABLES, False),
     "53100": ("cannot grow: the server's disk is full", "Free some space there, then try again", False),
     "53300": ("has no connection left", "Raise max_connections there, or use a pooler", False),
-    "55000": ("is closed to connections there", "ALTER DATABASE … ALLOW_CONNECTIONS true", True),
+    "55000": ("is in a database that takes no connections", _OPEN, True),
     "55P03": ("is locked by another process", _AGAIN, False),
     "57014": ("did not answer in time", _AGAIN, False),
     "57P03": ("is starting up or shutting down", "Try again when it is up", False),

@@ -31,11 +31,14 @@ def test_server_that_is_not_ready_yet_is_waited_for(said: str) -> None:
 
 
 def test_what_only_a_person_can_mend_is_told_by_its_name(postgresql: PostgresqlServer) -> None:
-    """A real server's refusals: no such database, no such user, a database that is closed to the user."""
+    """A real server's refusals: no such database, no such user, a database that is closed
+    to the user, or to all."""
     name = postgresql.new_database()
     postgresql.execute(f"CREATE ROLE nobody_{name} LOGIN PASSWORD '{PASSWORD}'")
     postgresql.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    shut = postgresql.new_database("ALLOW_CONNECTIONS false")
     told = {
+        "shut": (postgresql.url(shut), "is in a database that takes no connections"),
         "no such database": (postgresql.url("nowhere"), "names a database that does not exist"),
         "no such user": (postgresql.url(name, user="stranger"), "refuses the user or the password"),
         "closed": (

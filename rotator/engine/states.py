@@ -66,7 +66,7 @@ ROLLBACK: Final = Step("rollback", reversible=True, does="make the outgoing toke
 DRAIN_INCOMING: Final = Step(
     "drain-incoming", reversible=True, does="wait until consumers have left the token that is given up"
 )
-DISCARD: Final = Step("discard", reversible=True, does="remove what was staged and kill the token in it")
+DISCARD: Final = Step("discard", reversible=True, does="remove what was staged")
 
 DISCARD_MINTED: Final = Step(
     "discard", reversible=False, does="remove what was staged; rotate-token kills the token in it", mints=1

@@ -237,7 +237,16 @@ class Site:
         """Starts `rotator ARGV -o json` and returns when it has come to the moment, where it waits."""
         gate = self.folder / "gate"
         child = self.start(*argv, "-o", "json", prepare=moment.prepare(gate))
-        eventually(gate.exists)
+
+        def came() -> bool:
+            ended = child.ended()
+            assert ended is None or gate.exists(), f"it ended before that: exit {ended.code}\n{ended.errors}"
+            return gate.exists()
+
+        try:
+            eventually(came)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it said:\n{child.errors}") from None
         return Paused(child, gate)
 
     def rotate(self, *names: str) -> Ended:

@@ -44,9 +44,9 @@ class SpoolContract:
         assert journal.spool.claim((SLACK,), 60) is None
         assert other.spool.claim((SLACK, PAGER), 60).notice == "n-3"
         assert journal.spool.claim((), 60) is None
-        elapse(59)
+        elapse(60 - self.GIVE)
         assert other.spool.claim((SLACK,), 60) is None
-        elapse(2)
+        elapse(2 * self.GIVE)
         again = other.spool.claim((SLACK,), 60)
         assert (again.notice, again.tries, again.document) == ("n-1", 1, entry().document)
 
@@ -58,9 +58,9 @@ class SpoolContract:
         (waiting,) = journal.spool.entries(SpoolState.WAITING, policy="billing")
         assert (waiting.tries, waiting.error) == (1, "slack answered 503")
         assert journal.spool.entries(SpoolState.WAITING, policy="other") == []
-        elapse(29)
+        elapse(30 - self.GIVE)
         assert journal.spool.claim((SLACK,), 60) is None
-        elapse(2)
+        elapse(2 * self.GIVE)
         assert journal.spool.claim((SLACK,), 60).tries == 1
 
     def test_only_what_waits_is_claimed(self, journal, elapse):

@@ -13,10 +13,15 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.crash.harness import Nursery
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -146,6 +151,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether the big numbers were asked for."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """The warm parent of the commands that tests run as processes; one for each worker."""
+    from tests.crash.harness import running_nursery  # noqa: PLC0415  # this file is loaded before the path is set
+
+    yield from running_nursery()
 
 
 class FakeClock:

@@ -13,7 +13,7 @@ import pytest
 from rotator.secret import Secret
 from rotator.simulator.server import Simulator
 from tests.acceptance.site import AWS_CREDENTIALS, REGION, AwsStore, Site
-from tests.crash.harness import Nursery, running_lettermint, running_nursery
+from tests.crash.harness import Nursery, running_lettermint
 from tests.destinations.strict_secrets_manager import StrictSecretsManager
 from tests.destinations.strict_vault import StrictVault
 
@@ -23,7 +23,6 @@ VAULT_RULES = {
 }
 """What a Vault policy has to allow for destinations below secret/prod."""
 
-nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
 world = pytest.fixture(scope="session", name="world")(running_lettermint)
 
 

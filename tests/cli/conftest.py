@@ -16,13 +16,14 @@ import structlog
 from rotator.cli.main import main
 from rotator.simulator.server import Simulator
 from tests.cli.workshop import Ran, Workshop
+from tests.crash.harness import Nursery
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
+def workshop(tmp_path: Path, nursery: Nursery) -> Iterator[Workshop]:
     """Policies, secrets and a local Lettermint whose rate limit no test meets by accident."""
     with Simulator(rotate_limit=50) as simulator:
-        yield Workshop(tmp_path, simulator)
+        yield Workshop(tmp_path, simulator, nursery)
 
 
 @pytest.fixture

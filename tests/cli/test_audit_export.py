@@ -92,7 +92,7 @@ def test_without_a_key_nothing_can_be_told(rotator: Rotator, workshop: Workshop)
 
 def test_a_reader_that_goes_away_does_no_harm(workshop: Workshop, log: Path) -> None:
     """`rotator audit export | head -1` ends well, without a traceback."""
-    child = workshop.start("audit", "export")
+    child = workshop.from_scratch("audit", "export")
     assert child.stdout is not None
     child.stdout.readline()
     child.stdout.close()

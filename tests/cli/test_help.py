@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from rotator import __version__
-from tests.cli.workshop import ROOT, Ran, Workshop
+from tests.cli.workshop import PATIENCE, ROOT, Ran, Workshop
 
 VERBS = (
     "demo",
@@ -128,7 +128,7 @@ def test_completion_names_the_verbs(workshop: Workshop, shell: str) -> None:
     """The completion that a shell asks for knows the verbs."""
     words = {"COMP_WORDS": "rotator st", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "rotator st"}
     asked = {**words, "_TYPER_COMPLETE_FISH_ACTION": "get-args", "_ROTATOR_COMPLETE": f"complete_{shell}"}
-    assert "status" in workshop.process(**asked).out
+    assert "status" in workshop.from_scratch(**asked).communicate(timeout=PATIENCE)[0]
 
 
 def test_the_console_script_is_the_same_program() -> None:

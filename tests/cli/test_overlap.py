@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,7 +11,8 @@ from itertools import pairwise
 import pytest
 
 from rotator.secret import Secret
-from tests.cli.workshop import KEY, PATIENCE, Ran, Workshop
+from tests.cli.workshop import KEY, PATIENCE, Ran, Workshop, ended, said
+from tests.crash.harness import Child
 
 Rotator = Callable[..., Ran]
 SHORT = "drain: {min: 1s, quiet: 1s, max: 1h}"
@@ -59,28 +58,10 @@ def draining(workshop: Workshop, rotator: Rotator) -> None:
     assert (begun.code, begun.rotations[0]["state"]) == (0, "draining"), begun.err
 
 
-def staging(workshop: Workshop) -> subprocess.Popen[str]:
+def staging(workshop: Workshop) -> Child:
     """`rotator stage` as a process that waits for its old token to be revoked."""
     made = workshop.simulator.add_token(workshop.projects[0])
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rotator", "stage", "billing"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=workshop.folder,
-        env=workshop.environment,
-    )
-    assert child.stdin is not None
-    assert child.stderr is not None
-    child.stdin.write(made.reveal())
-    child.stdin.close()
-    child.stdin = None
-    said = ""
-    while "revoke the older token of project" not in said:
-        line = child.stderr.readline()
-        assert line, said
-        said += line
+    child = said(workshop.start("stage", "billing", stdin=made.reveal()), "revoke the older token of project")
     assert stored(workshop) == made.reveal()
     return child
 
@@ -222,9 +203,9 @@ def test_stage_watches_until_the_former_token_is_dead(workshop: Workshop) -> Non
     child = staging(workshop)
     assert workshop.simulator.is_alive(workshop.tokens[0])
     workshop.simulator.revoke(workshop.tokens[0])
-    out, err = child.communicate(timeout=PATIENCE)
-    assert child.returncode == 0, err
-    assert json.loads(out)["rotations"][0]["old_token_dead"] is True
+    staged = ended(child)
+    assert staged.code == 0, staged.err
+    assert staged.rotations[0]["old_token_dead"] is True
 
 
 @pytest.mark.parametrize(
@@ -237,13 +218,13 @@ def test_stage_that_is_stopped_while_it_watches_is_gone_on_with_by_run(
     """Ctrl-C, a service manager, a terminal that goes away: nothing is lost, the next `run` sees the revocation."""
     write_assisted(workshop)
     child = staging(workshop)
-    child.send_signal(number)
-    _, err = child.communicate(timeout=PATIENCE)
-    assert child.returncode == code, err
+    child.signal(number)
+    stopped = ended(child)
+    assert stopped.code == code, stopped.err
     assert workshop.process("run").code == 4
     workshop.simulator.revoke(workshop.tokens[0])
-    ended = workshop.process("run", "-o", "json")
-    assert (ended.code, ended.rotations[0]["state"]) == (0, "completed"), ended.err
+    ran = workshop.process("run", "-o", "json")
+    assert (ran.code, ran.rotations[0]["state"]) == (0, "completed"), ran.err
 
 
 def test_stage_does_not_wait_where_it_is_told_so(workshop: Workshop, rotator: Rotator) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.workshop import PATIENCE, Ran, Workshop
+from tests.cli.workshop import Ran, Workshop, ended
 
 Rotator = Callable[..., Ran]
 WRITES = {"update-project", "create-route", "update-route", "domain-projects", "rotate", "create-project"}
@@ -196,9 +196,8 @@ def test_it_stops_after_the_change_at_hand(workshop: Workshop, standby: str) -> 
     child = workshop.start(*PREPARE, "--yes", "-o", "json")
     while workshop.simulator.faults.waiting():
         time.sleep(0.02)
-    child.send_signal(signal.SIGTERM)
-    out, err = child.communicate(timeout=PATIENCE)
-    shown = Ran(child.returncode, out, err)
+    child.signal(signal.SIGTERM)
+    shown = ended(child)
     assert shown.code == 143
     assert [one[2] for one in changes(shown)] == ["done", "not-tried", "not-tried"]
     assert "Stopping after the change at hand." in shown.err

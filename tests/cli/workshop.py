@@ -13,18 +13,18 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rotator.simulator.server import Simulator
+from tests.crash.harness import Child, Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_NAME = "mail-of-the-checkout-and-of-the-shop-in-every-country-we-sell-i"
 KEY = "LETTERMINT_PROJECT_TOKEN"
 PATIENCE = 60
-TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,21 @@ class Ran:
         return self.json["rotations"]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a command runs."""
+
+    folder: Path
+    environment: Mapping[str, str]
+
+
 class Workshop:
     """Three policies, `billing` (tier=prod), one with the longest name there can be, and `newsletter`."""
 
-    def __init__(self, folder: Path, simulator: Simulator) -> None:
+    def __init__(self, folder: Path, simulator: Simulator, nursery: Nursery) -> None:
         self.folder = folder
         self.simulator = simulator
+        self._nursery = nursery
         made = simulator.furnish(3)
         self.projects = [project for project, _ in made.projects]
         self.tokens = [token for _, token in made.projects]
@@ -111,44 +120,34 @@ policies:
         return {name for name in found if not name.startswith(("policies/", "secrets/"))}
 
     def process(self, *arguments: str, stdin: str = "", **environment: str) -> Ran:
-        """`python -m rotator` as a process of its own, without a terminal."""
-        done = subprocess.run(
-            [sys.executable, "-m", "rotator", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            timeout=PATIENCE,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        """`rotator` as a process of its own, without a terminal."""
+        return ended(self.start(*arguments, stdin=stdin, **environment))
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdin: str = "", **environment: str) -> Child:
         """The same, still running."""
+        place = Place(self.folder, {**self.environment, **environment})
+        return self._nursery.start(*arguments, stage=place, stdin=stdin)
+
+    def from_scratch(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """`python -m rotator`, by a Python that has loaded nothing, still running: where its own start matters, or
+        pipes that are read from."""
         return subprocess.Popen(
             [sys.executable, "-m", "rotator", *arguments],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **environment},
         )
 
     def interrupted(self, *arguments: str, at: str, signals: tuple[int, ...], gap: float = 0.5) -> Ran:
-        """The same, with signals sent `gap` seconds apart once it has said `at`."""
-        child = self.start(*arguments)
-        assert child.stderr is not None
-        said = ""
-        while at not in said:
-            line = child.stderr.readline()
-            assert line, said
-            said += line
+        """A process that is sent signals, `gap` seconds apart, once it has said `at`."""
+        child = said(self.start(*arguments), at)
         for number, one in enumerate(signals):
             time.sleep(gap if number else 0)
-            child.send_signal(one)
-        out, err = child.communicate(timeout=PATIENCE)
-        return Ran(child.returncode, out, said + err)
+            child.signal(one)
+        return ended(child)
 
     def on_terminal(
         self,
@@ -158,34 +157,38 @@ policies:
         piped: str | None = None,
         **environment: str,
     ) -> Ran:
-        """The same on a terminal of its own; what it shows is in `out`, output and errors mixed.
+        """A process with a terminal of its own; what it shows is in `out`, output and errors mixed.
 
         An answer is typed whenever the last thing shown is a question. The character ETX is Ctrl-C.
         `piped` is what standard input gives instead of the terminal.
         """
-        given, giving = (None, None) if piped is None else os.pipe()
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        child = subprocess.Popen(
-            # In between, a process that takes the terminal as its own, so that Ctrl-C reaches it.
-            [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "rotator", *arguments],
-            stdin=theirs if given is None else given,
-            stdout=theirs,
-            stderr=theirs,
-            cwd=self.folder,
-            # COLUMNS would hide what the terminal itself says.
-            env={**self.environment, "TERM": "xterm-256color", "COLUMNS": "", **environment},
-            start_new_session=True,
-        )
+        # COLUMNS would hide what the terminal itself says.
+        plain = {**self.environment, "TERM": "xterm-256color", "COLUMNS": "", **environment}
+        place = Place(self.folder, plain)
+        child = self._nursery.start(*arguments, stage=place, stdin=piped, terminal=os.ttyname(theirs))
         os.close(theirs)
-        if given is not None and giving is not None and piped is not None:
-            os.close(given)
-            os.write(giving, piped.encode())
-            os.close(giving)
         shown = _converse(ours, list(answers))
-        code = child.wait(PATIENCE)
+        code = child.wait(PATIENCE).code
         os.close(ours)
         return Ran(code, shown.replace("\r\n", "\n"), "")
+
+
+def ended(child: Child) -> Ran:
+    """How it ended, waited for."""
+    done = child.wait(PATIENCE)
+    return Ran(done.code, done.output, done.errors)
+
+
+def said(child: Child, words: str) -> Child:
+    """The same child, once it has said so."""
+    give_up_at = time.monotonic() + PATIENCE
+    while words not in child.errors:
+        assert child.ended() is None or words in child.errors, child.errors
+        assert time.monotonic() < give_up_at, child.errors
+        time.sleep(0.01)
+    return child
 
 
 def _converse(terminal: int, answers: list[str]) -> str:

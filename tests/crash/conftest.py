@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import running_aws, running_lettermint, running_nursery, running_vault
+from tests.crash.harness import running_aws, running_lettermint, running_vault
 
-nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
 lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)
 aws = pytest.fixture(scope="module", name="aws")(running_aws)
 vault = pytest.fixture(scope="module", name="vault")(running_vault)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,12 +84,17 @@ class Nursery:
         stage: Workplace,
         trace: Mapping[str, Any] | None = None,
         prepare: Mapping[str, Any] | None = None,
+        stdin: str | None = None,
+        terminal: str | None = None,
     ) -> Child:
-        """Starts one command whose end `Child.wait` waits for."""
+        """Starts one command whose end `Child.wait` waits for. `stdin` is what a pipe gives it, else it has none;
+        `terminal`: the device that it has as its own, for all of its streams but that."""
         self._started += 1
         out, err = (stage.folder / f"{name}-{self._started}" for name in ("stdout", "stderr"))
         request = _request(argv, stage, out, err, trace=trace, prepare=prepare)
-        return Child(self, self._ask({**request, "wait": False})["pid"], out, err)
+        with _pipe_of(stdin) as given:
+            answer = self._ask({**request, "wait": False, "stdin": given, "terminal": terminal})
+        return Child(self, answer["pid"], out, err)
 
     def reap(self, pid: int, patience: float) -> int | None:
         code: int | None = self._ask({"reap": pid, "patience": patience})["code"]
@@ -170,6 +176,21 @@ def _request(
         "stderr": str(err),
         **more,
     }
+
+
+@contextmanager
+def _pipe_of(text: str | None) -> Iterator[str | None]:
+    """The path of a pipe that gives this text and ends."""
+    if text is None:
+        yield None
+        return
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())  # less than a pipe holds
+    os.close(writing)
+    try:
+        yield f"/proc/{os.getpid()}/fd/{reading}"
+    finally:
+        os.close(reading)
 
 
 def _ended(code: int, out: Path, err: Path) -> Ended:

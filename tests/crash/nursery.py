@@ -6,14 +6,16 @@ per line on standard input, one JSON answer per line on standard output.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import select
 import signal
 import sys
-import time
+import termios
 import traceback
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,29 @@ def ready_to_parse(command: Any) -> None:
         ready_to_parse(further)
 
 
-def child(request: dict[str, Any]) -> None:
+def inputs(request: dict[str, Any]) -> dict[str, int]:
+    """What a child is given to read from, and the terminal it is to have, as descriptors."""
+    flags = {"stdin": os.O_RDONLY, "terminal": os.O_RDWR | os.O_NOCTTY}
+    return {name: os.open(request[name], flags[name]) for name in flags if request.get(name)}
+
+
+def speak(given: dict[str, int]) -> None:
+    """Ties the standard streams to a terminal, which becomes that of this process, and to an input. Those that
+    Python made for this process's parent went to pipes, and so keep back what a terminal shows at once."""
+    if "terminal" in given:
+        os.setsid()
+        fcntl.ioctl(given["terminal"], termios.TIOCSCTTY, 0)
+        for descriptor in (0, 1, 2):
+            os.dup2(given["terminal"], descriptor)
+    if "stdin" in given:
+        os.dup2(given["stdin"], 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # for as long as the process lives
+    if "terminal" in given:
+        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # the same
+        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115  # the same
+
+
+def child(request: dict[str, Any], given: dict[str, int]) -> None:
     """Becomes `rotator ARGV` with the request's environment, folder and files; never returns."""
     code = 70
     try:
@@ -63,6 +87,7 @@ def child(request: dict[str, Any]) -> None:
             target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(target, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        speak(given)
         sys.argv = ["rotator", *request["argv"]]
         if request.get("trace"):
             from tests.crash.trace import Tracer  # noqa: PLC0415
@@ -96,14 +121,15 @@ def child(request: dict[str, Any]) -> None:
 
 def reap(pid: int, patience: float) -> int | None:
     """The exit code of a child, or None if it is still running when the patience (seconds) ends."""
-    give_up_at = time.monotonic() + patience
-    while True:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > give_up_at:
-            return None
-        time.sleep(0.002)
+    watched = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([watched], [], [], patience)
+    finally:
+        os.close(watched)
+    if not ended:
+        return None
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def tell(answer: dict[str, Any]) -> None:
@@ -121,9 +147,12 @@ def serve() -> None:
         if "reap" in request:
             answer = {"pid": request["reap"], "code": reap(request["reap"], request["patience"])}
         else:
+            given = inputs(request)
             pid = os.fork()
             if pid == 0:
-                child(request)
+                child(request, given)
+            for descriptor in given.values():
+                os.close(descriptor)
             code = None
             if request.get("wait", True):
                 _, status = os.waitpid(pid, 0)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import VAULT_RULES, lettermint, moto_url, nursery, site, strict, world
+from tests.acceptance.conftest import VAULT_RULES, lettermint, moto_url, site, strict, world
 from tests.acceptance.site import Site
 from tests.destinations.strict_vault import StrictVault
 from tests.destinations.strict_vault_core import CAPABILITY
 from tests.postgresql_server import postgresql
 
-__all__ = ["lettermint", "moto_url", "nursery", "postgresql", "site", "strict", "world"]
+__all__ = ["lettermint", "moto_url", "postgresql", "site", "strict", "world"]
 
 
 @pytest.fixture(autouse=True)

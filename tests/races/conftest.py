@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.conftest import folder
-from tests.crash.harness import running_lettermint, running_nursery
+from tests.crash.harness import running_lettermint
 from tests.postgresql_server import postgresql
 
 __all__ = ["folder", "postgresql"]
 
-nursery = pytest.fixture(scope="session", name="nursery")(running_nursery)
 lettermint = pytest.fixture(scope="module", name="lettermint")(running_lettermint)

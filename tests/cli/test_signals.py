@@ -74,7 +74,7 @@ def test_run_tells_what_it_took_up_before_the_signal(workshop: Workshop) -> None
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_looking_stops_at_once(workshop: Workshop, number: int, code: int) -> None:
     """A command that only looks has nothing to finish."""
-    workshop.simulator.faults.add("project", "latency", seconds=8)
+    workshop.simulator.faults.add("project", "latency", seconds=60)
     child = workshop.start("plan", "billing")
     while workshop.simulator.faults.waiting():
         time.sleep(0.02)
@@ -83,4 +83,4 @@ def test_looking_stops_at_once(workshop: Workshop, number: int, code: int) -> No
     shown = ended(child)
     assert (shown.code, shown.out) == (code, "")
     assert "Traceback" not in shown.err
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30

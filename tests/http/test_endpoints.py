@@ -163,7 +163,7 @@ def test_probes_do_not_wait_behind_a_slow_board(serve, board):
                 return mine.get("/api/v1/status").status_code
 
         waiting = [threads.submit(ask) for _ in range(30)]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while sum(one.done() for one in waiting) < 10 and time.monotonic() < deadline:
             time.sleep(0.01)
         refused = [one.result() for one in waiting if one.done()]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+PATIENCE = 60.0
+"""Seconds that a reply without end goes on for."""
 TEAM_TOKEN = "lm_team_" + "T" * 20 + "x" * 20
 OTHER_TEAM_TOKEN = "lm_team_" + "U" * 40
 TOKEN = "lm_" + "P" * 16 + "q" * 16
@@ -63,7 +65,7 @@ def reset(connection: socket.socket) -> None:
 
 def hang(connection: socket.socket) -> None:
     """Nothing comes until the client goes away."""
-    connection.settimeout(5)
+    connection.settimeout(PATIENCE)
     connection.recv(1)
 
 
@@ -72,7 +74,7 @@ def drip(start: bytes, piece: bytes, pause: float = 0.05) -> Reply:
 
     def reply(connection: socket.socket) -> None:
         connection.sendall(start)
-        until = time.monotonic() + 5
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             connection.sendall(piece)
             time.sleep(pause)
@@ -114,7 +116,7 @@ class Peer:
     def _one(self, connection: socket.socket) -> None:
         with connection:
             try:
-                connection.settimeout(5)
+                connection.settimeout(PATIENCE)
                 if self._read and not self._take_request(connection):
                     return
                 with self._lock:

@@ -68,15 +68,15 @@ class Crash:
 
 
 CASES: Final = {
-    "kill-first": Case(Form.IN_PLACE, ("--order", "kill-first"), sample=4),
-    "kill-first, pair": Case(Form.STANDBY, ("--order", "kill-first"), sample=6),
-    "kill-first, bridge": Case(Form.BRIDGE, ("--order", "kill-first"), sample=6),
-    "replace-first, pair": Case(Form.STANDBY, ("--drain", "1s"), sample=9),
-    "replace-first, bridge": Case(Form.BRIDGE, ("--drain", "1s"), sample=9),
-    "kill-only": Case(Form.IN_PLACE, ("--kill-only",), code=4, sample=4),
-    "outgoing": Case(Form.STANDBY, (), OUTGOING, sample=4),
-    "staged": Case(Form.STANDBY, (), STAGED, sample=4),
-    "bridge": Case(Form.BRIDGE, ("--drain", "1s"), BRIDGE, code=4, sample=4),
+    "kill-first": Case(Form.IN_PLACE, ("--order", "kill-first"), sample=6),
+    "kill-first, pair": Case(Form.STANDBY, ("--order", "kill-first"), sample=8),
+    "kill-first, bridge": Case(Form.BRIDGE, ("--order", "kill-first"), sample=8),
+    "replace-first, pair": Case(Form.STANDBY, ("--drain", "1s"), sample=13),
+    "replace-first, bridge": Case(Form.BRIDGE, ("--drain", "1s"), sample=13),
+    "kill-only": Case(Form.IN_PLACE, ("--kill-only",), code=4, sample=6),
+    "outgoing": Case(Form.STANDBY, (), OUTGOING, sample=6),
+    "staged": Case(Form.STANDBY, (), STAGED, sample=6),
+    "bridge": Case(Form.BRIDGE, ("--drain", "1s"), BRIDGE, code=4, sample=6),
 }
 
 

@@ -1,6 +1,6 @@
 """The crash suite for `in-place`: whatever is killed wherever, one command ends it with a living token.
 
-Without --long every second point is tried once, of AWS and Vault every fourth, with the three resuming commands in
+Without --long every third point is tried once, of AWS and Vault every sixth, with the three resuming commands in
 turn.
 """
 
@@ -66,7 +66,7 @@ def test_one_command_ends_every_crash(
     points = points_of(nursery, make("undisturbed"), 0)
     assert set(points) >= EXPECTED[store], sorted(set(points))
     every = crashes_of(points)
-    crashes = in_turn(every, resumer, long=long, every=2 if store == "file" else 4)
+    crashes = in_turn(every, resumer, long=long, every=3 if store == "file" else 6)
     row = f"in-place, {store}: rotate"
     cells = [Cell(make, str(number), 0, (crash,), resumer, row) for number, crash in enumerate(crashes)]
     survive(nursery, cells, record_property, there={row: len(every)})

@@ -1,6 +1,6 @@
 """The crash suite for the forms whose tokens overlap: whatever is killed wherever, consumers never read a dead token.
 
-Without --long every second point of a pair is tried once, of the other forms every third, with the three resuming
+Without --long every third point of a pair is tried once, of the other forms every fourth, with the three resuming
 commands in turn.
 """
 
@@ -115,7 +115,7 @@ def cells_of(
         assert set(points) >= EXPECTED[form, command], sorted(set(points))
         every = crashes_of(points)
         there[f"{row}: {does}"] = len(every)
-        chosen = in_turn(every, resumer, long=long, every=2 if form == "standby" else 3)
+        chosen = in_turn(every, resumer, long=long, every=3 if form == "standby" else 4)
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{row}: {does}")
             for number, crash in enumerate(chosen)

@@ -106,7 +106,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Takes out what only --long tries. Where several workers share the run, the suites that wait most are spread over
     it: side by side they would all fall to one worker, and the others would end long before it."""
     if not config.getoption("--long"):
-        leave_every_other(config, items)
+        leave_some(config, items)
     if not hasattr(config, "workerinput"):
         return
     waiting = [item for item in items if item.path.parent.name in WAITING]
@@ -116,17 +116,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: places[id(item)])
 
 
-def leave_every_other(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests that are marked `every_other`; the runner counts those that are left out as deselected."""
+def leave_some(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests that are marked `one_in`; the runner counts those that are left out as deselected."""
     left: list[pytest.Item] = []
     seen: Counter[str] = Counter()
     for item in items:
-        marker = item.get_closest_marker("every_other")
+        marker = item.get_closest_marker("one_in")
         if marker is None:
             continue
-        (group,) = marker.args
+        number, group = marker.args
         name = item.nodeid.partition("[")[0]
-        if (seen[name] + seen[name] // group) % 2:
+        if (seen[name] + seen[name] // group) % number:
             left.append(item)
         seen[name] += 1
     if left:
@@ -201,5 +201,9 @@ def clock() -> FakeClock:
 
 def pytest_collection_finish() -> None:
     """What was collected stays to the end: it need not be looked through whenever garbage is collected."""
+    if "botocore" in sys.modules:
+        from tests import botocore_data  # noqa: PLC0415  # loads slowly, and some runs do without
+
+        botocore_data.read_once()
     gc.collect()
     gc.freeze()

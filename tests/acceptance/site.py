@@ -181,7 +181,7 @@ class Site:
             "ROTATOR_JOURNAL": f"sqlite:///{state}/journal.db",
             "ROTATOR_AUDIT_LOG": str(state / "audit.jsonl"),
             "ROTATOR_ROTATE_LIMIT": "1000",
-            "ROTATOR_CALL_TIMEOUT": "0.4s",
+            "ROTATOR_CALL_TIMEOUT": "1.5s",
             "ROTATOR_LEASE": "4s",
             **AWS_CREDENTIALS,
             **self.environment,

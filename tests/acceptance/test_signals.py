@@ -107,7 +107,7 @@ def test_a_kill_during_the_mint(site: Site, billing: Entry) -> None:
     assert child.wait().code == KILLED
     assert not billing.serves_a_living_token
     assert site.status()["state"] in ("running", "needs-attention")
-    site.environment["ROTATOR_CALL_TIMEOUT"] = "0.4s"
+    site.environment["ROTATOR_CALL_TIMEOUT"] = "1.5s"
     ended = site.run("run", "-o", "json")
     assert (ended.code, billing.mints) == (0, 2), ended.errors
     assert billing.serves_a_living_token
@@ -122,7 +122,7 @@ def test_a_sleeper_that_wakes_up_does_no_harm(site: Site, moment: str) -> None:
     """Stopped past its lease, overtaken, continued: it neither mints nor writes, and says that it lost."""
     where, minted = SLEEPS[moment]
     billing = site.add()
-    site.environment["ROTATOR_LEASE"] = "1s"
+    site.environment["ROTATOR_LEASE"] = "2s"
     paused = site.start_until(where, "rotate", "billing", "--yes")
     sleeper = paused.child
     sleeper.signal(signal.SIGSTOP)

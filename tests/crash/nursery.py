@@ -25,13 +25,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 def warm_up() -> None:
     """Loads whatever a child will need, and starts no thread doing so."""
-    import boto3  # noqa: F401, PLC0415
+    import boto3  # noqa: PLC0415
     import botocore.httpsession  # noqa: F401, PLC0415
     import httpcore  # noqa: F401, PLC0415  # httpx loads it with its first client
     import httpx  # noqa: F401, PLC0415
 
     import rotator  # noqa: PLC0415
+    from tests import botocore_data  # noqa: PLC0415
 
+    botocore_data.read_once()
+    boto3.client("secretsmanager", "eu-central-1", aws_access_key_id="x", aws_secret_access_key="x").close()
     for module in pkgutil.walk_packages(rotator.__path__, "rotator."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

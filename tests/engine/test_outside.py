@@ -190,7 +190,7 @@ def delete_project(bench: Bench, project: str) -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.every_other(3)
+@pytest.mark.one_in(3, 3)
 @pytest.mark.parametrize(("form", "change", "finder"), CASES)
 def test_it_is_found_and_nothing_is_papered_over(
     make_bench: MakeBench, form: str, change: Change, finder: str

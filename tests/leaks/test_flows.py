@@ -35,7 +35,7 @@ EVERY = (
 )
 
 
-@pytest.mark.every_other(2)
+@pytest.mark.one_in(2, 2)
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("name", EVERY)
 def test_no_flow_shows_a_secret(tmp_path: Path, nursery: Nursery, name: str, log_format: str) -> None:

@@ -192,7 +192,7 @@ def test_no_token_gets_out(workshop: Workshop, standby: str) -> None:
 
 def test_it_stops_after_the_change_at_hand(workshop: Workshop, standby: str) -> None:
     """A signal during a change lets that end, begins no other, and says how to go on; exit 143."""
-    workshop.simulator.faults.add("create-route", "latency", seconds=2)
+    workshop.simulator.faults.add("create-route", "latency", seconds=4)
     child = workshop.start(*PREPARE, "--yes", "-o", "json")
     while workshop.simulator.faults.waiting():
         time.sleep(0.02)

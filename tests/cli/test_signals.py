@@ -19,7 +19,7 @@ def test_before_the_mint_it_stops_and_can_be_taken_up(
     looks = verb[0] == "reconcile"  # which pings before it rotates
     if looks:
         workshop.simulator.revoke(workshop.tokens[2])
-    workshop.simulator.faults.add("ping", "latency", seconds=1.5, skip=int(looks))
+    workshop.simulator.faults.add("ping", "latency", seconds=4, skip=int(looks))
     ran = workshop.interrupted(*verb, at="takes a write", signals=(number,))
     assert ran.code == code
     assert [one["state"] for one in ran.rotations] == ["running"]
@@ -34,7 +34,7 @@ def test_before_the_mint_it_stops_and_can_be_taken_up(
 
 def test_a_token_in_hand_is_stored_first(workshop: Workshop) -> None:
     """During the mint: the token is still written, then it stops; nobody is left with a dead token."""
-    workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
+    workshop.simulator.faults.add("rotate", "answer-latency", seconds=4)
     ran = workshop.interrupted("rotate", "newsletter", "--yes", at=": minting", signals=(signal.SIGTERM,))
     assert ran.code == 143
     (rotation,) = ran.rotations
@@ -44,7 +44,7 @@ def test_a_token_in_hand_is_stored_first(workshop: Workshop) -> None:
 
 def test_a_second_signal_hurries(workshop: Workshop) -> None:
     """What is still being tried is given up, and both signals are answered with a line."""
-    workshop.simulator.faults.add("rotate", "answer-latency", seconds=1.5)
+    workshop.simulator.faults.add("rotate", "answer-latency", seconds=4)
     child = workshop.interrupted(
         "rotate",
         "newsletter",
@@ -60,7 +60,7 @@ def test_a_second_signal_hurries(workshop: Workshop) -> None:
 
 def test_run_tells_what_it_took_up_before_the_signal(workshop: Workshop) -> None:
     """A signal while it asks what is due: exit code of the signal, and rotations as JSON all the same."""
-    workshop.simulator.faults.add("project", "latency", seconds=2)
+    workshop.simulator.faults.add("project", "latency", seconds=4)
     child = workshop.start("run")
     while workshop.simulator.faults.waiting():
         time.sleep(0.02)

@@ -68,6 +68,8 @@ if os.environ.get("PYTHONDONTWRITEBYTECODE") and "PYTEST_XDIST_WORKER" not in os
 
 WAITING = ("crash", "races")
 """Folders of tests that mostly wait: for drains, for calls that may still be executed, for leases."""
+SPREAD = 0.75
+"""The part of a run over which they are spread."""
 LONG_EXAMPLES = 3000
 """Examples of each property test with `--long`, unless it asks for a number of its own."""
 
@@ -107,13 +109,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     it: side by side they would all fall to one worker, and the others would end long before it."""
     if not config.getoption("--long"):
         leave_some(config, items)
-    if not hasattr(config, "workerinput"):
+    given = getattr(config, "workerinput", None)
+    if given is None:
         return
     waiting = [item for item in items if item.path.parent.name in WAITING]
     rest = [item for item in items if item.path.parent.name not in WAITING]
-    places = {id(item): number * len(rest) / max(1, len(waiting)) for number, item in enumerate(waiting)}
-    places |= {id(item): float(number) for number, item in enumerate(rest)}
-    items.sort(key=lambda item: places[id(item)])
+    workers = given["workercount"]
+    items[:] = [
+        item
+        for number in range(workers)
+        for item in mixed(
+            waiting[number::workers],
+            rest[len(rest) * number // workers : len(rest) * (number + 1) // workers],
+        )
+    ]
+
+
+def mixed(waiting: list[pytest.Item], rest: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """One worker's share: those that wait are spread over the most of it, and not over its end, where there would be
+    nothing left that others can do meanwhile."""
+    apart = SPREAD * len(rest) / max(1, len(waiting))
+    places = [int(number * apart) for number in range(len(waiting))]
+    done = 0
+    for place, item in zip(places, waiting, strict=True):
+        yield from rest[done:place]
+        yield item
+        done = place
+    yield from rest[done:]
 
 
 def leave_some(config: pytest.Config, items: list[pytest.Item]) -> None:

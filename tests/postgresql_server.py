@@ -88,9 +88,16 @@ class PostgresqlServer:
             return subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd="/")
 
     def kill(self) -> None:
-        """Pulls the plug: SIGKILL to the postmaster, whose children end by themselves."""
+        """Pulls the plug: SIGKILL to the postmaster and to its children, which would else go on serving for a while."""
         assert self._process is not None
+        pid = self._process.pid
+        # Stopped, it starts no child that is not on the list.
+        self._process.send_signal(signal.SIGSTOP)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
         self._process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:

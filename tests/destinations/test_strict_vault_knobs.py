@@ -218,7 +218,7 @@ def test_closing_does_not_wait_for_delays():
         with pytest.raises(TimeoutError):
             connection.getresponse()
         began = time.monotonic()
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 5
     connection.close()
 
 

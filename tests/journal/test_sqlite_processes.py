@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_slots_are_never_more_than_the_limit_in_any_window(path, start_child):
     """Eight processes that want as many slots as they can get never exceed three in 0.4 s."""
     taken = sorted(float(line) for child in race(start_child, "slots", path, 2) for line in finish(child))
 
-    assert len(taken) > 3
+    assert 9 <= len(taken) <= 18
     spans = [later - earlier for earlier, later in zip(taken, taken[3:], strict=False)]
     assert min(spans) >= 0.4
 
@@ -119,9 +120,11 @@ def test_a_write_killed_before_its_commit_leaves_nothing(path, start_child):
     child.kill()
     child.wait()
 
-    before.set_key_check("c" * 32)  # fails where a lock is still held
+    began = time.monotonic()
+    before.set_key_check("c" * 32)
     after = SqliteJournal.open(path, SystemClock())
 
+    assert time.monotonic() - began < 4
     assert (after.id, after._meta("half"), after.key_check()) == (before.id, None, "c" * 32)
     before.close()
     after.close()

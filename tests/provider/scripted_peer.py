@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-PATIENCE = 60.0
-"""Seconds that a reply without end goes on for."""
 TEAM_TOKEN = "lm_team_" + "T" * 20 + "x" * 20
 OTHER_TEAM_TOKEN = "lm_team_" + "U" * 40
 TOKEN = "lm_" + "P" * 16 + "q" * 16
@@ -65,7 +63,7 @@ def reset(connection: socket.socket) -> None:
 
 def hang(connection: socket.socket) -> None:
     """Nothing comes until the client goes away."""
-    connection.settimeout(PATIENCE)
+    connection.settimeout(5)
     connection.recv(1)
 
 
@@ -74,7 +72,7 @@ def drip(start: bytes, piece: bytes, pause: float = 0.05) -> Reply:
 
     def reply(connection: socket.socket) -> None:
         connection.sendall(start)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + 5
         while time.monotonic() < until:
             connection.sendall(piece)
             time.sleep(pause)
@@ -116,7 +114,7 @@ class Peer:
     def _one(self, connection: socket.socket) -> None:
         with connection:
             try:
-                connection.settimeout(PATIENCE)
+                connection.settimeout(5)
                 if self._read and not self._take_request(connection):
                     return
                 with self._lock:

@@ -31,10 +31,8 @@ from rotator.http_client import (
 from rotator.secret import Secret
 from rotator.urls import is_loopback
 from tests.conftest import FakeClock
-from tests.provider.scripted_peer import PATIENCE, TOKEN, answer, drip, hang, raw, reset
+from tests.provider.scripted_peer import TOKEN, answer, drip, hang, raw, reset
 
-LATE = 20.0
-"""Seconds by which a busy machine may be late. What must not be waited for takes three times as long."""
 CREDENTIAL = Credential("x-lettermint-token", Secret(TOKEN))
 
 
@@ -46,7 +44,7 @@ def client(clock):
 
 
 def quick(clock: FakeClock, seconds: float = 0.4) -> HttpClient:
-    return HttpClient(clock, call_timeout=seconds, connect_timeout=5.0)
+    return HttpClient(clock, call_timeout=seconds, connect_timeout=0.3)
 
 
 # --- addresses ----------------------------------------------------------------------------------
@@ -285,7 +283,7 @@ def test_tls_handshake_that_hangs(clock, peer):
     begun = time.monotonic()
     with pytest.raises(NotSent):
         quick(clock).call("POST", server.url.replace("http:", "https:"), credential=CREDENTIAL)
-    assert time.monotonic() - begun < LATE
+    assert time.monotonic() - begun < 2
 
 
 def test_nothing_leaves_after_the_deadline(peer):
@@ -334,7 +332,7 @@ def test_sent_but_no_usable_answer(clock, peer, reply, reason):
     begun = time.monotonic()
     with pytest.raises(NoAnswer, match=reason) as caught:
         quick(clock).call("POST", server.url, credential=CREDENTIAL)
-    assert time.monotonic() - begun < LATE
+    assert time.monotonic() - begun < 1.5
     assert isinstance(caught.value, UnclearOutcome)
     assert len(server.seen) == 1
 
@@ -348,13 +346,12 @@ def test_size_limit(clock, peer):
         client.call("GET", server.url)
 
 
-def test_time_out_of_one_call(clock, peer):
+def test_time_out_of_one_call(client, peer):
     """A call may be given less time than the client's own time-out."""
-    patient = HttpClient(clock, call_timeout=PATIENCE)
     begun = time.monotonic()
     with pytest.raises(NoAnswer):
-        patient.call("GET", peer(hang).url, timeout=0.2)
-    assert time.monotonic() - begun < LATE
+        client.call("GET", peer(hang).url, timeout=0.2)
+    assert time.monotonic() - begun < 1
 
 
 def test_many_threads(client, peer):
@@ -436,12 +433,12 @@ def test_tls_with_a_trusted_certificate(clock, peer, tls_files, monkeypatch):
     """SSL_CERT_FILE is honoured, and the whole-call time-out holds inside TLS too."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tls_files))
     server = peer(tls(tls_files, answer(200, b"pong")), tls(tls_files, drip(HEAD, b"X-A: b\r\n")), read=False)
-    client = HttpClient(clock, call_timeout=2.0)
+    client = HttpClient(clock, call_timeout=1.0)
     assert client.call("GET", f"https://localhost:{server.port}/", credential=CREDENTIAL).body == b"pong"
     begun = time.monotonic()
-    with pytest.raises(NoAnswer, match="no whole answer within 2 s"):
+    with pytest.raises(NoAnswer, match="no whole answer within 1 s"):
         client.call("GET", f"https://localhost:{server.port}/", credential=CREDENTIAL)
-    assert time.monotonic() - begun < LATE
+    assert time.monotonic() - begun < 2.5
 
 
 # --- what must not be seen ----------------------------------------------------------------------

@@ -486,7 +486,7 @@ def test_latency_is_on_the_clock_given(scene: Scene, clock: FakeClock) -> None:
     scene.simulator.faults.add("smtp-auth", "answer-latency", seconds=70)
     began = time.monotonic()
     assert auth(scene) == 235
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     assert clock.waits == [50, 70]
     (event,) = events(scene)
     assert event.arrived.seconds_until(event.at) == 50
@@ -600,7 +600,7 @@ def test_stop_wakes_log_ins_that_wait(tmp_path: Path) -> None:
         while simulator.faults.waiting():
             time.sleep(0.01)
         began = time.monotonic()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
     waiting.join(5)
     assert len(failures) == 1
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-PATIENCE = 60.0
+PATIENCE = 5.0
 DEFAULTS = {
     "greeting": b"220 relay.example.com ready\r\n",
     "hello": b"250-relay.example.com\r\n250-SIZE 1000\r\n250 STARTTLS\r\n",

@@ -29,8 +29,6 @@ from tests.verifiers.scripted_relay import ScriptedRelay, close, drip, echo, res
 
 TOKEN = Secret("lm_" + "LeakMarker" + "A" * 22)
 AUTH_PLAIN = b"AUTH PLAIN " + base64.b64encode(b"\0lettermint\0" + TOKEN.reveal().encode()) + b"\r\n"
-LATE = 20.0
-"""Seconds by which a busy machine may be late. What must not be waited for takes three times as long."""
 NO_HOST = "a..b"
 """Its look-up fails without asking anybody."""
 BOTH = pytest.mark.parametrize("implicit", [True, False], ids=["tls", "starttls"])
@@ -59,7 +57,7 @@ def verify(relay: ScriptedRelay | str, *, seconds: float = 3.0, token: Secret = 
     url = relay if isinstance(relay, str) else relay.url
     began = time.monotonic()
     attempt = SmtpVerifier(url, seconds=seconds).verify(token, key="k")
-    assert time.monotonic() - began < seconds + LATE
+    assert time.monotonic() - began < seconds + 2
     assert attempt.project is None
     assert attempt.detail.startswith(f"the SMTP relay {url.partition('//')[2]} ")
     return attempt
@@ -265,8 +263,8 @@ def test_quit_decides_nothing(make_relay, implicit, say):
     """Whatever becomes of QUIT, the answer to AUTH counts, and nobody waits long for it."""
     relay = make_relay(implicit, quit=say)
     began = time.monotonic()
-    assert verify(relay, seconds=60).verdict is Verdict.PASSED
-    assert time.monotonic() - began < QUIT_PATIENCE + LATE
+    assert verify(relay, seconds=8).verdict is Verdict.PASSED
+    assert time.monotonic() - began < QUIT_PATIENCE + 3
 
 
 @pytest.mark.parametrize(("implicit", "stage"), [one for one in EACH if one[1] != "auth"])
@@ -408,8 +406,8 @@ def test_gone_at_each_stage(make_relay, implicit, stage, say):
     """A connection that ends in place of any answer is UNKNOWN, at once."""
     relay = make_relay(implicit, **{stage: say})
     began = time.monotonic()
-    attempt = verify(relay, seconds=60)
-    assert time.monotonic() - began < LATE
+    attempt = verify(relay, seconds=8)
+    assert time.monotonic() - began < 4
     assert attempt.verdict is Verdict.UNKNOWN
     assert "could not be asked" in attempt.detail
     assert len(relay.auths) == (stage == "auth")
@@ -424,7 +422,7 @@ def test_slow_at_each_stage(make_relay, implicit, stage, say):
     relay = make_relay(implicit, **{stage: say})
     began = time.monotonic()
     attempt = verify(relay, seconds=0.4)
-    assert time.monotonic() - began > 0.3
+    assert 0.3 < time.monotonic() - began < 2
     assert attempt.verdict is Verdict.UNKNOWN
 
 
@@ -436,8 +434,8 @@ def test_floods_at_each_stage(make_relay, implicit, stage, say):
     """An endless answer ends at the bound on its size, long before the time is over."""
     relay = make_relay(implicit, **{stage: say})
     began = time.monotonic()
-    attempt = verify(relay, seconds=60)
-    assert time.monotonic() - began < LATE
+    attempt = verify(relay, seconds=5)
+    assert time.monotonic() - began < 2
     assert attempt.verdict is Verdict.UNKNOWN
     assert (
         f"more than {MAX_LINE} bytes" in attempt.detail or f"longer than {MAX_ANSWER} bytes" in attempt.detail
@@ -532,11 +530,11 @@ def test_a_full_queue(make_relay):
                 waiting.append(one)
             began = time.monotonic()
             url = f"smtps://127.0.0.1:{listener.getsockname()[1]}"
-            attempt = SmtpVerifier(url, seconds=60, connect_seconds=0.3).verify(TOKEN, key="k")
+            attempt = SmtpVerifier(url, seconds=5, connect_seconds=0.3).verify(TOKEN, key="k")
         finally:
             for one in waiting:
                 one.close()
-    assert time.monotonic() - began < LATE
+    assert time.monotonic() - began < 2
     assert attempt.verdict is Verdict.UNKNOWN
     assert "no answer in time" in attempt.detail
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 
 import pytest
 
+from rotator.http import workers as workers_module
 from rotator.http.workers import Overloaded, Workers
 
 
@@ -24,7 +24,7 @@ def test_a_call_does_not_wait_while_a_thread_may_begin():
 
 
 def test_what_nobody_waits_for_is_not_begun():
-    """A call given up while in line is dropped; one too many is refused at once."""
+    """A call given up while in line is dropped, and its place is free at once; one too many is refused at once."""
     gate = threading.Event()
     begun: list[str] = []
 
@@ -38,16 +38,29 @@ def test_what_nobody_waits_for_is_not_begun():
             await workers.call(lambda: begun.append("third"), 10)
         with pytest.raises(TimeoutError):
             await second
+        fourth = asyncio.ensure_future(workers.call(lambda: begun.append("fourth"), 10))
+        await asyncio.sleep(0)
+        assert not fourth.done()
         gate.set()
         assert await first
-        while "fourth" not in begun:
-            # What was given up leaves the line when the thread comes to it.
-            await asyncio.sleep(0.01)
-            with contextlib.suppress(Overloaded):
-                await workers.call(lambda: begun.append("fourth"), 10)
+        await fourth
 
-    asyncio.run(asyncio.wait_for(crowd(), 60))
+    asyncio.run(crowd())
     assert begun == ["fourth"]
+
+
+def test_a_thread_with_nothing_to_do_ends(monkeypatch: pytest.MonkeyPatch):
+    """And the next call is given another one."""
+    monkeypatch.setattr(workers_module, "_IDLE_SECONDS", 0.05)
+
+    async def twice() -> list[str]:
+        workers = Workers("of-this-test", 1, 1)
+        first = await workers.call(threading.current_thread, 5)
+        await asyncio.to_thread(first.join, 60)
+        assert not first.is_alive()
+        return [first.name, await workers.call(lambda: threading.current_thread().name, 5)]
+
+    assert asyncio.run(twice()) == ["http-of-this-test"] * 2
 
 
 def test_errors_reach_the_caller():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.workshop import KEY, LONG_NAME, Ran, Workshop
+from tests.cli.workshop import KEY, LONG_NAME, PATIENCE, Ran, Workshop
 
 Rotator = Callable[..., Ran]
 
@@ -146,3 +146,21 @@ def test_dry_run_shows_the_plan(rotator: Rotator) -> None:
 def test_no_wait_is_accepted(rotator: Rotator) -> None:
     """An in-place rotation has no drain to wait for."""
     assert rotator("rotate", "newsletter", "--yes", "--no-wait").code == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "answers"),
+    [(("status",), ()), (("rotate", "billing"), ("n\n",)), (("rotate", "billing"), ("\x03",))],
+    ids=["table", "question", "Ctrl-C"],
+)
+def test_a_new_process_shows_the_same(
+    workshop: Workshop, verb: tuple[str, ...], answers: tuple[str, ...]
+) -> None:
+    """What these tests fork shows on a terminal, to the letter, what `python -m rotator` does; so does a pipe."""
+    forked = workshop.on_terminal(*verb, answers=answers)
+    assert "billing" in forked.out
+    assert workshop.on_terminal_from_scratch(*verb, answers=answers) == forked
+    forked = workshop.process(*verb)
+    new = workshop.from_scratch(*verb)
+    out, err = new.communicate(timeout=PATIENCE)
+    assert Ran(new.returncode, out, err) == forked

@@ -19,12 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from rotator.simulator.server import Simulator
+from tests.acceptance.site import eventually
 from tests.crash.harness import Child, Nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_NAME = "mail-of-the-checkout-and-of-the-shop-in-every-country-we-sell-i"
 KEY = "LETTERMINT_PROJECT_TOKEN"
 PATIENCE = 60
+ON_TERMINAL = {"TERM": "xterm-256color", "COLUMNS": ""}
+"""COLUMNS would hide what the terminal itself says."""
+TAKE_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -162,17 +166,29 @@ policies:
         An answer is typed whenever the last thing shown is a question. The character ETX is Ctrl-C.
         `piped` is what standard input gives instead of the terminal.
         """
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        # COLUMNS would hide what the terminal itself says.
-        plain = {**self.environment, "TERM": "xterm-256color", "COLUMNS": "", **environment}
-        place = Place(self.folder, plain)
+        ours, theirs = _terminal(columns)
+        place = Place(self.folder, {**self.environment, **ON_TERMINAL, **environment})
         child = self._nursery.start(*arguments, stage=place, stdin=piped, terminal=os.ttyname(theirs))
         os.close(theirs)
-        shown = _converse(ours, list(answers))
-        code = child.wait(PATIENCE).code
-        os.close(ours)
-        return Ran(code, shown.replace("\r\n", "\n"), "")
+        shown = _converse(ours, answers)
+        return Ran(child.wait(PATIENCE).code, shown, "")
+
+    def on_terminal_from_scratch(self, *arguments: str, answers: Sequence[str] = ()) -> Ran:
+        """The same by a Python that has loaded nothing, whose streams are those that it made for a terminal."""
+        ours, theirs = _terminal(80)
+        child = subprocess.Popen(
+            # In between, a process that takes the terminal as its own, so that Ctrl-C reaches it.
+            [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "rotator", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=self.folder,
+            env={**self.environment, **ON_TERMINAL},
+            start_new_session=True,
+        )
+        os.close(theirs)
+        shown = _converse(ours, answers)
+        return Ran(child.wait(PATIENCE), shown, "")
 
 
 def ended(child: Child) -> Ran:
@@ -183,23 +199,35 @@ def ended(child: Child) -> Ran:
 
 def said(child: Child, words: str) -> Child:
     """The same child, once it has said so."""
-    give_up_at = time.monotonic() + PATIENCE
-    while words not in child.errors:
-        assert child.ended() is None or words in child.errors, child.errors
-        assert time.monotonic() < give_up_at, child.errors
-        time.sleep(0.01)
+
+    def came() -> bool:
+        over = child.ended() is not None
+        assert not over or words in child.errors, child.errors
+        return words in child.errors
+
+    eventually(came)
     return child
 
 
-def _converse(terminal: int, answers: list[str]) -> str:
+def _terminal(columns: int) -> tuple[int, int]:
+    """Our side of a terminal, and theirs."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    return ours, theirs
+
+
+def _converse(terminal: int, answers: Sequence[str]) -> str:
+    """What was shown until the other side was closed; then ours is, too."""
+    left = list(answers)
     shown = b""
     while select.select([terminal], [], [], PATIENCE)[0]:
         with contextlib.suppress(OSError):  # the other side is closed: Linux says EIO
             piece = os.read(terminal, 65536)
             shown += piece
-            if shown.endswith((b"[y/N] ", b"shown): ")) and answers:
-                os.write(terminal, answers.pop(0).encode())
+            if shown.endswith((b"[y/N] ", b"shown): ")) and left:
+                os.write(terminal, left.pop(0).encode())
             if piece:
                 continue
         break
-    return shown.decode("utf-8", "replace")
+    os.close(terminal)
+    return shown.decode("utf-8", "replace").replace("\r\n", "\n")

@@ -222,7 +222,8 @@ def clock() -> FakeClock:
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end: it need not be looked through whenever garbage is collected."""
+    """What was collected stays to the end: it need not be looked through whenever garbage is collected. By now those
+    tests are loaded that need botocore."""
     if "botocore" in sys.modules:
         from tests import botocore_data  # noqa: PLC0415  # loads slowly, and some runs do without
 

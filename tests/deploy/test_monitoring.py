@@ -47,15 +47,14 @@ RULES = {rule["alert"]: rule for name in FILES for rule in rules_of(name)}
 
 @dataclass(frozen=True)
 class Case:
-    """Series in promtool's notation, one value each step; `quiet` is as close to firing as it can be."""
+    """Series in promtool's notation, one value each minute; `quiet` is as close to firing as it can be. The clock
+    begins at 0: what is long ago is a negative time."""
 
     fires: dict[str, str]
     at: str
     quiet: dict[str, str]
     labels: dict[str, str] = field(default_factory=dict)
     """What the alert names."""
-    step: str = "1m"
-    """Between two values and two looks at the rules."""
 
 
 def ours(name: str, **labels: str) -> str:
@@ -91,8 +90,8 @@ CASES: dict[str, Case] = {
         "11m",
         {ours("rotator_status_readable"): "0x60", ours("rotator_status_readable", instance="b"): "1x60"},
     ),
-    # A day is 1440 minutes; the due date is minute 0, and the alert waits a quarter of an hour.
-    "RotatorOverdue": Case({DUE: "0x1600"}, "1457m", {DUE: "0x1440 5000000x100"}, P),
+    # A day is 86,400 seconds, and the alert waits a quarter of an hour.
+    "RotatorOverdue": Case({DUE: "-86400x60"}, "17m", {DUE: "-86250x60"}, P),
     "RotatorDueDateUnknown": Case({STATE: "1x80"}, "61m", {STATE: "1x50 stale"}, P),
     "RotatorTokenDead": Case({matter("token-dead"): "1x9"}, "2m", {matter("old-token-alive"): "1x3"}, P),
     "RotatorEndpointGone": Case({matter("endpoint-gone"): "1x9"}, "2m", {matter("unclear"): "1x3"}, P),
@@ -120,10 +119,8 @@ CASES: dict[str, Case] = {
         {ours("rotator_notices_untold", policy="p"): "1x50 0x30"},
         P,
     ),
-    # 35 days are 1680 half hours; the last success is minute 0, and the alert waits an hour.
-    "RotatorRehearsalTooOld": Case(
-        {REHEARSED: "0x1700"}, "50490m", {REHEARSED: "0x1681 3027600x20"}, P, step="30m"
-    ),
+    # 35 days are 3,024,000 seconds, and the alert waits an hour.
+    "RotatorRehearsalTooOld": Case({REHEARSED: "-3024000x80"}, "62m", {REHEARSED: "-3023750x80"}, P),
     "RotatorRehearsalNeedsAttention": Case({ASKS: "2x80"}, "61m", {ASKS: "1x50 0x30"}, P),
     # Three hours are 180 minutes.
     "RotatorRunMissing": Case({RAN: "0x300"}, "192m", {RAN: "0x170 10200x100"}, CRON),
@@ -140,24 +137,24 @@ def said(rule: Manifest, labels: dict[str, str]) -> dict[str, str]:
     return {name: put_in(text) for name, text in rule["annotations"].items()}
 
 
-def promtool(
-    folder: Path, series: dict[str, str], at: str, expected: dict[str, list[Manifest]], step: str = "1m"
-) -> None:
-    """Runs one unit test over the shipped rules."""
+def unit(series: dict[str, str], at: str, expected: dict[str, list[Manifest]]) -> Manifest:
+    """One of promtool's unit tests: which alerts there are of the expected names at that time."""
+    return {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": text} for name, text in series.items()],
+        "alert_rule_test": [
+            {"eval_time": at, "alertname": alert, "exp_alerts": found} for alert, found in expected.items()
+        ],
+    }
+
+
+def promtool(folder: Path, *units: Manifest) -> None:
+    """Runs unit tests over the shipped rules."""
     tool = need("promtool", "the alerts were")
     document = {
         "rule_files": [str(FOLDER / name) for name in FILES],
-        "evaluation_interval": step,
-        "tests": [
-            {
-                "interval": step,
-                "input_series": [{"series": name, "values": text} for name, text in series.items()],
-                "alert_rule_test": [
-                    {"eval_time": at, "alertname": alert, "exp_alerts": found}
-                    for alert, found in expected.items()
-                ],
-            }
-        ],
+        "evaluation_interval": "1m",
+        "tests": units,
     }
     file = folder / "unit.yaml"
     file.write_text(json.dumps(document), encoding="utf-8")
@@ -173,14 +170,14 @@ def test_alert_fires(name: str, tmp_path: Path) -> None:
         "exp_labels": {**case.labels, **rule["labels"]},
         "exp_annotations": said(rule, case.labels),
     }
-    promtool(tmp_path, case.fires, case.at, {alert: [expected]}, case.step)
+    promtool(tmp_path, unit(case.fires, case.at, {alert: [expected]}))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_alert_stays_quiet(name: str, tmp_path: Path) -> None:
     """At the same moment, where the trouble is another one, somebody else's, or over in time."""
     case, alert = CASES[name], name.partition(" ")[0]
-    promtool(tmp_path, case.quiet, case.at, {alert: []}, case.step)
+    promtool(tmp_path, unit(case.quiet, case.at, {alert: []}))
 
 
 def test_every_alert_has_its_cases() -> None:
@@ -191,6 +188,7 @@ def test_every_alert_has_its_cases() -> None:
 def test_every_matter_alerts_once(tmp_path: Path) -> None:
     """Each code that a policy can have fires exactly one alert of those about matters."""
     about = [name for name, rule in RULES.items() if "rotator_attention" in rule["expr"]]
+    units = []
     for code in sorted(ATTENTION_CODES):
         own = [name for name in about if f'code="{code}"' in RULES[name]["expr"]]
         (alert,) = own or ["RotatorNeedsAttention"]
@@ -200,7 +198,8 @@ def test_every_matter_alerts_once(tmp_path: Path) -> None:
         expected[alert] = [
             {"exp_labels": {**labels, **rule["labels"]}, "exp_annotations": said(rule, labels)}
         ]
-        promtool(tmp_path, {matter(code): "1x120"}, "100m", expected)
+        units.append(unit({matter(code): "1x120"}, "100m", expected))
+    promtool(tmp_path, *units)
 
 
 # --- with the metrics there really are ------------------------------------------------------------

@@ -33,6 +33,10 @@ _NOT_FINITE: Final = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 """JSON has no such numbers; a bound that nobody could measure is one."""
 
 
+_PLAIN: Final = frozenset({str, int, bool, types.NoneType})
+"""Types that JSON has as well."""
+
+
 class Unreadable(ValueError):
     """A stored document is not the record it should be."""
 
@@ -56,8 +60,12 @@ def loads(kind: type[Record], text: str) -> Record:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain_field(field.name, value) for field in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    names = _field_names(kind)  # type: ignore[arg-type]  # classes are hashable
+    if names is not None:
+        return {name: _plain_field(name, value) for name in names}
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"time without an offset: {value.isoformat()}")
@@ -69,6 +77,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Those of a record; None for what is none. Every step of a rotation writes its whole record down."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def _plain_field(name: str, record: Any) -> Any:

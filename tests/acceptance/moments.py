@@ -75,7 +75,7 @@ def is_asleep(pid: int) -> bool:
 def _wait(gate: str) -> None:
     Path(gate).touch()
     while Path(gate).exists():
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 Hook = Callable[[tuple[Any, ...]], object]

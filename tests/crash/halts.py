@@ -92,7 +92,7 @@ class Halter(Tracer):
         coming.write_text(rotation, encoding="utf-8")
         coming.rename(gate)
         while gate.exists():
-            time.sleep(0.005)
+            time.sleep(0.03)  # dozens of them wait side by side
 
 
 def halt_in_steps(gates: str, wanted: dict[str, list[str]], tick: float, given: str | None = None) -> None:

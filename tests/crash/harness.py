@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -130,6 +131,9 @@ class Child:
         self._out = out
         self._err = err
         self._ended: Ended | None = None
+        self._process = os.pidfd_open(pid)
+        self._end = select.poll()
+        self._end.register(self._process, select.POLLIN)
 
     @property
     def errors(self) -> str:
@@ -145,11 +149,7 @@ class Child:
         """How it ended; None while it runs. Costs next to nothing."""
         if self._ended is not None:
             return self._ended
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
-        except ProcessLookupError:  # between the opening and the reading
-            state = "Z"
-        return self.wait() if state in "ZX" else None
+        return self.wait() if self._end.poll(0) else None
 
     def wait(self, patience: float = 60.0) -> Ended:
         """May be asked again."""
@@ -161,6 +161,7 @@ class Child:
             self.signal(signal.SIGKILL)
             self._nursery.reap(self.pid, patience)
             raise AssertionError(f"still running after {patience:g} s:\n{errors}")
+        os.close(self._process)
         self._ended = _ended(code, self._out, self._err)
         return self._ended
 

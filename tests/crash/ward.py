@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from rotator.clock import SystemClock
@@ -268,7 +267,7 @@ class Ward(Forms):
         return all((self.gates / name).exists() for name in self._expected)
 
     def _ended(self) -> bool:
-        return any(is_over(child.pid) for child in self._children)
+        return any(child.ended() is not None for child in self._children)
 
     def wait_for_the_end(self) -> None:
         """Of what was told to stop."""
@@ -344,11 +343,3 @@ class Ward(Forms):
         if row.entry.stored != row.entry.first:
             wrong.append("readers do not have the token they had")
         return wrong
-
-
-def is_over(pid: int) -> bool:
-    """Whether a process has ended, waited for or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -19,7 +19,7 @@ def wait_at(step: str, when: str, gate: str) -> None:
     def wait(_: Any) -> None:
         Path(gate).touch()
         while Path(gate).exists():
-            time.sleep(0.002)
+            time.sleep(0.01)
 
     _at(step, when, wait)
 

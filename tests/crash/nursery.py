@@ -23,12 +23,24 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
+LATE = (
+    "apscheduler.triggers.interval",
+    "botocore.httpsession",
+    "encodings.idna",
+    "httpcore",
+    "httpx",
+    "hvac",
+    "rotator.__main__",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.h11_impl",
+)
+"""What is loaded by a first use, here or within a library."""
+
+
 def warm_up() -> None:
     """Loads whatever a child will need, and starts no thread doing so."""
     import boto3  # noqa: PLC0415
-    import botocore.httpsession  # noqa: F401, PLC0415
-    import httpcore  # noqa: F401, PLC0415  # httpx loads it with its first client
-    import httpx  # noqa: F401, PLC0415
 
     import rotator  # noqa: PLC0415
     from tests import botocore_data  # noqa: PLC0415
@@ -38,14 +50,27 @@ def warm_up() -> None:
     for module in pkgutil.walk_packages(rotator.__path__, "rotator."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    for name in LATE:
+        importlib.import_module(name)
     from rotator.cli.main import command  # noqa: PLC0415
     from rotator.policies.load import check_policies  # noqa: PLC0415
 
     check_policies([Path(rotator.__file__).parent.parent / "policies"])  # builds the parser's tables
     ready_to_parse(command())
-    # A child that collects garbage would else write to, and so copy, every page of what stands here.
+    settle()
+
+
+def settle() -> None:
+    """A child that collects garbage would else write to, and so copy, every page of what stands here."""
     gc.collect()
     gc.freeze()
+
+
+def warm_up_for(request: dict[str, Any]) -> None:
+    """Loads what few children need, once the first of them comes."""
+    if "KUBECONFIG" in request["env"] and "kubernetes" not in sys.modules:
+        importlib.import_module("kubernetes.config")  # and its client
+        settle()
 
 
 def ready_to_parse(command: Any) -> None:
@@ -151,6 +176,7 @@ def serve() -> None:
             answer = {"pid": request["reap"], "code": reap(request["reap"], request["patience"])}
         else:
             given = inputs(request)
+            warm_up_for(request)
             pid = os.fork()
             if pid == 0:
                 child(request, given)

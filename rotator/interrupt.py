@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Final
 
 from rotator.errors import Interrupted
 
-_LONGEST: Final = threading.TIMEOUT_MAX
-"""Seconds that a lock can be waited for."""
+SLICE: Final = 1.0
+"""Seconds that are waited for at a time. A signal that comes just before the main thread begins to wait, as one right
+after another may, wakes nobody: Python runs its handler when the wait ends."""
 
 
 class Flag:
@@ -36,10 +39,11 @@ class Flag:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits at most so many seconds; whether it is set."""
-        if not self._set and self._turnstile.acquire(
-            timeout=-1 if timeout is None else max(0.0, min(timeout, _LONGEST))
-        ):
-            self._open()
+        for seconds in _slices(timeout):
+            if self._set:
+                break
+            if self._turnstile.acquire(timeout=seconds):
+                self._open()
         return self._set
 
     def _open(self) -> None:
@@ -67,6 +71,22 @@ class Stop:
         """Raises Interrupted if somebody asked us to stop."""
         if self.requested.is_set():
             raise Interrupted(self.signal_number)
+
+
+def join(thread: threading.Thread, timeout: float | None = None) -> None:
+    """Waits at most so many seconds for the end of a thread; handlers of signals run meanwhile."""
+    for seconds in _slices(timeout):
+        if not thread.is_alive():
+            return
+        thread.join(seconds)
+
+
+def _slices(timeout: float | None) -> Iterator[float]:
+    """How long to wait each time, until it is so many seconds together; without end for None."""
+    left = math.inf if timeout is None else timeout
+    while left > 0:
+        yield min(left, SLICE)
+        left -= SLICE
 
 
 def leave_signals_to_main() -> None:

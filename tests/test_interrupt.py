@@ -36,6 +36,38 @@ def test_a_handler_never_waits_for_the_thread_it_interrupts() -> None:
     assert ran.stdout == "all of them\n", ran.stderr
 
 
+# A signal that is taken by a thread which is not the main one wakes nobody, as one that comes just before a wait.
+UNNOTICED = """
+import signal, sys, threading, time
+from rotator.interrupt import Flag, join
+from rotator.operations.several import side_by_side
+flag, heard = Flag(), []
+signal.signal(signal.SIGTERM, lambda *_: flag.set())
+def work():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    heard.append(flag.wait(20))
+if sys.argv[1] == "work":
+    list(side_by_side({"one": work}))
+else:
+    thread = threading.Thread(target=work)
+    thread.start()
+    flag.wait() if sys.argv[1] == "a flag" else join(thread)
+    thread.join()
+print(heard)
+"""
+
+
+@pytest.mark.parametrize("what", ["a flag", "a thread", "work"])
+def test_a_signal_that_wakes_nobody_is_noticed_all_the_same(what: str) -> None:
+    """However long the main thread means to wait: a second signal right after the first is heard."""
+    ran = subprocess.run(
+        [sys.executable, "-c", UNNOTICED, what], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.stdout == "[True]\n", ran.stderr
+
+
 def test_all_who_wait_are_let_go() -> None:
     """Several threads wait for one flag, some for ever; setting it twice is setting it once."""
     flag, through = Flag(), []

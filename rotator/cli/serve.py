@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 
 GIVE_UP_SECONDS: Final = 5.0
 """Of the grace, for what is given up to be written down and for the HTTP port to close."""
-WAIT_SECONDS: Final = 1.0
-"""A signal that comes just before the main thread begins to wait, as one right after another may, wakes nobody:
-Python runs its handler when the wait ends."""
+REAP_SECONDS: Final = 1.0
+"""Between two looks for children that have ended, where this is the first process of a container."""
 NOTICE_SECONDS: Final = 1.0
 """What is given at the end to telling what the shutdown has brought; the rest waits for the next process."""
 HTTP_SECONDS: Final = 2.0
@@ -114,7 +113,7 @@ def _wait(stop: Stop) -> None:
     from rotator.daemon.reaper import Reaper  # noqa: PLC0415
 
     reaper = Reaper() if os.getpid() == 1 else None
-    while not stop.requested.wait(WAIT_SECONDS):
+    while not stop.requested.wait(REAP_SECONDS):
         if reaper is not None:
             reaper.look()
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rotator.interrupt import leave_signals_to_main
+from rotator.interrupt import join, leave_signals_to_main
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Workers:
             self._changed.notify_all()
         give_up_at = None if seconds is None else time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(None if give_up_at is None else max(0.0, give_up_at - time.monotonic()))
+            join(thread, None if give_up_at is None else give_up_at - time.monotonic())
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from typing import Final, TypeVar
 
 from rotator.engine.resting import unexpected
 from rotator.errors import RotatorError
-from rotator.interrupt import leave_signals_to_main
+from rotator.interrupt import SLICE, leave_signals_to_main
 
 log = logging.getLogger(__name__)
 
@@ -64,4 +65,6 @@ def side_by_side(
     ) as pool:
         futures = [(name, pool.submit(attempted, job)) for name, job in jobs.items()]
         for name, future in futures:
+            while not future.done():
+                wait_for([future], SLICE)
             yield name, future.result()

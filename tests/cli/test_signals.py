@@ -20,7 +20,8 @@ def test_before_the_mint_it_stops_and_can_be_taken_up(
     if looks:
         workshop.simulator.revoke(workshop.tokens[2])
     workshop.simulator.faults.add("ping", "latency", seconds=4, skip=int(looks))
-    ran = workshop.interrupted(*verb, at="takes a write", signals=(number,))
+    # Right before the ping that takes its time.
+    ran = workshop.interrupted(*verb, at="reading the project", signals=(number,))
     assert ran.code == code
     assert [one["state"] for one in ran.rotations] == ["running"]
     assert workshop.simulator.mints(workshop.projects[2]) == []

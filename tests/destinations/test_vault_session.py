@@ -543,7 +543,7 @@ def test_a_token_that_nothing_is_known_of(vault, fake_client, method):
 def test_a_wrong_secret_id(client):
     """The error tells what may be wrong with it and is the same each time."""
     one = client("approle")
-    session = VaultSession(replace(one.session._access, secret_id=lambda: Secret("0" * 36)), one.clock)
+    session = VaultSession(replace(one.session._access, secret_id=lambda: Secret("5ec2e71d-" * 4)), one.clock)
     said = refused(session.identity)
 
     assert "role_id and secret_id" in said

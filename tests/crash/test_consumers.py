@@ -1,7 +1,7 @@
 """The crash suite for policies with consumers: killed anywhere, pods never have a dead token where two live side by
 side, end with the token of the store, and nobody is restarted twice for one token.
 
-Without --long every second point from the first consumer that is told to the last one that is asked is tried once,
+Without --long every third point from the first consumer that is told to the last one that is asked is tried once,
 with the three resuming commands in turn; what comes before and after is what the other suites kill.
 """
 
@@ -62,7 +62,7 @@ def test_pods_survive_every_crash(
         chosen = crashes if long else [one for one in crashes if one.number in theirs(points)]
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, row)
-            for number, crash in enumerate(in_turn(chosen, resumer, long=long, every=2))
+            for number, crash in enumerate(in_turn(chosen, resumer, long=long, every=3))
         ]
     survive(nursery, cells, record_property, there=there)
 

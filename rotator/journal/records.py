@@ -32,7 +32,6 @@ the policy's snapshot) must come back to the letter."""
 _NOT_FINITE: Final = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 """JSON has no such numbers; a bound that nobody could measure is one."""
 
-
 _PLAIN: Final = frozenset({str, int, bool, types.NoneType})
 """Types that JSON has as well."""
 

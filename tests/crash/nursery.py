@@ -30,7 +30,6 @@ LATE = (
     "httpcore",
     "httpx",
     "hvac",
-    "rotator.__main__",
     "uvicorn.lifespan.off",
     "uvicorn.loops.asyncio",
     "uvicorn.protocols.http.h11_impl",
@@ -48,8 +47,7 @@ def warm_up() -> None:
     botocore_data.read_once()
     boto3.client("secretsmanager", "eu-central-1", aws_access_key_id="x", aws_secret_access_key="x").close()
     for module in pkgutil.walk_packages(rotator.__path__, "rotator."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
     for name in LATE:
         importlib.import_module(name)
     from rotator.cli.main import command  # noqa: PLC0415

@@ -21,7 +21,7 @@ from tests.crash.ward import KINDS, Ward
 def test_a_signal_inside_any_step_loses_nothing(
     nursery: Nursery, lettermint: tuple[Simulator, Secret], folder: Path, where: str, long: bool
 ) -> None:
-    """Every kind side by side, every step of each: exit 143, no reader with a dead token; stopped once more while
+    """Several kinds side by side, every step of each: exit 143, no reader with a dead token; stopped once more while
     the next daemon takes it up, the third one completes each rotation under its own id, without a further mint."""
     wards = []
     kinds = KINDS if long else KINDS[WHERE.index(where) :: len(WHERE)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
-from rotator.cli.output import clean, say
+from rotator.cli.output import clean
 from rotator.errors import InvalidInput
 from rotator.secret import Secret
 
@@ -20,16 +21,7 @@ def someone_answers() -> bool:
 
 def confirmed(question: str) -> bool:
     """Asks for y or n; anything but y is no. The end of input is no."""
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    try:
-        answer = sys.stdin.readline()
-    except KeyboardInterrupt:
-        say("")
-        raise
-    if not answer.endswith("\n"):
-        say("")
-    return _yes(answer)
+    return _yes(question, sys.stdin, sys.stderr)
 
 
 @contextmanager
@@ -44,16 +36,32 @@ def on_terminal() -> Iterator[Callable[[str], bool] | None]:
         return
 
     def asked(question: str) -> bool:
-        screen.write(f"{clean(question)} [y/N] ")
-        screen.flush()
-        return _yes(keyboard.readline())
+        return _yes(question, keyboard, screen)
 
     with keyboard, open("/dev/tty", "w", encoding="utf-8", errors="replace") as screen:  # noqa: PTH123
         yield asked
 
 
-def _yes(answer: str) -> bool:
+def _yes(question: str, keyboard: TextIO, screen: TextIO) -> bool:
+    with _line_ended_on(screen):
+        screen.write(f"{clean(question)} [y/N] ")
+        screen.flush()
+        answer = keyboard.readline()
+    if not answer.endswith("\n"):
+        screen.write("\n")
+        screen.flush()
     return answer.strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _line_ended_on(screen: TextIO) -> Iterator[None]:
+    """What is said after Ctrl-C begins a line, however soon it came: at the question, or while that was written."""
+    try:
+        yield
+    except (KeyboardInterrupt, EOFError):
+        screen.write("\n")
+        screen.flush()
+        raise
 
 
 def read_token() -> Secret:
@@ -61,7 +69,8 @@ def read_token() -> Secret:
     if sys.stdin.isatty():
         from getpass import getpass  # noqa: PLC0415  # needs a terminal anyway
 
-        text = getpass("Token (it is not shown): ", stream=sys.stderr)
+        with _line_ended_on(sys.stderr):
+            text = getpass("Token (it is not shown): ", stream=sys.stderr)
     else:
         text = sys.stdin.buffer.read(_LONGEST_TOKEN + 1).decode("utf-8", "surrogateescape")
     token = Secret(text.strip())

@@ -276,6 +276,16 @@ def test_yes_on_the_terminal_while_standard_input_carries_the_token(workshop: Wo
     assert workshop.simulator.is_alive(Secret((workshop.folder / "secrets/newsletter").read_text("utf-8")))
 
 
+def test_ctrl_c_while_standard_input_carries_the_token(workshop: Workshop) -> None:
+    """Nothing was begun: 130, on a line of its own, and every token lives."""
+    ran = workshop.on_terminal(
+        *URGENT, "--leaked-stdin", piped=f"{workshop.tokens[2].reveal()}\n", answers=["\x03"], NO_COLOR="1"
+    )
+    assert ran.code == 130
+    assert ran.out.endswith("[y/N] ^C\n")
+    assert all(workshop.simulator.is_alive(one) for one in workshop.tokens)
+
+
 def test_yes_twice_only_kills(workshop: Workshop) -> None:
     """Both questions answered with y: the token is dead, nothing is published, exit 4, and `run` is named."""
     ran = workshop.on_terminal(*URGENT, "billing", "--kill-only", answers=["y\n", "y\n"], NO_COLOR="1")

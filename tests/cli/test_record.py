@@ -181,6 +181,13 @@ def test_audit_search_on_a_terminal_shows_no_token(workshop: Workshop) -> None:
     assert "policy      newsletter" in ran.out
 
 
+def test_ctrl_c_while_a_token_is_typed(workshop: Workshop) -> None:
+    """130, on a line of its own."""
+    workshop.process("rotate", "newsletter", "--yes")
+    ran = workshop.on_terminal("audit", "search", answers=["\x03"])
+    assert (ran.code, ran.out) == (130, "Token (it is not shown): \n")
+
+
 def test_audit_tail(rotator: Rotator) -> None:
     """The last events as JSON, or one line each."""
     rotator("rotate", "newsletter", "--yes")

@@ -58,6 +58,7 @@ def test_ctrl_c_at_the_question_stops_at_once(workshop: Workshop) -> None:
     """Nothing was begun, so nothing has to be finished: 130."""
     ran = workshop.on_terminal("rotate", "billing", answers=["\x03"])
     assert ran.code == 130
+    assert ran.out.endswith("Rotate now? [y/N] ^C\n")
     assert "Traceback" not in ran.out
     assert mints(workshop) == [0, 0, 0]
 

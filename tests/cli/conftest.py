@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from rotator.cli.main import main
 from rotator.simulator.server import Simulator
+from tests.as_before import as_before
 from tests.cli.workshop import Ran, Workshop
 from tests.crash.harness import Nursery
 
@@ -31,10 +28,6 @@ def rotator(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., Ran]]:
     """Runs a command in this process, without a terminal."""
-    root = logging.getLogger()
-    kept = (list(root.handlers), root.level, logging.getLogger("rotator").level)
-    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.chdir(workshop.folder)
 
     def run(*arguments: str, stdin: str = "", **environment: str) -> Ran:
@@ -47,12 +40,5 @@ def rotator(
         shown = capfd.readouterr()
         return Ran(code, shown.out, shown.err)
 
-    yield run
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    root.handlers[:] = kept[0]
-    root.setLevel(kept[1])
-    logging.getLogger("rotator").setLevel(kept[2])
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    with as_before():
+        yield run

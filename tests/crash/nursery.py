@@ -52,9 +52,11 @@ def warm_up() -> None:
         importlib.import_module(name)
     from rotator.cli.main import command  # noqa: PLC0415
     from rotator.policies.load import check_policies  # noqa: PLC0415
+    from tests.crash.practice import practise  # noqa: PLC0415
 
     check_policies([Path(rotator.__file__).parent.parent / "policies"])  # builds the parser's tables
     ready_to_parse(command())
+    practise()
     settle()
 
 

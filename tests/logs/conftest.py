@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import sys
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from rotator import logs
+from tests.as_before import as_before
 from tests.conftest import FakeClock
 
 
@@ -45,13 +41,6 @@ Configure = Callable[..., Output]
 
 @pytest.fixture
 def configure(clock: FakeClock) -> Iterator[Configure]:
-    root = logging.getLogger()
-    loggers = [root, *(logging.getLogger(name) for name in ("rotator", "botocore.endpoint", *logs._CAPPED))]
-    levels = [(logger, logger.level) for logger in loggers]
-    handlers = list(root.handlers)
-    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
-    filters = list(warnings.filters)
-
     def configured(
         level: str = "debug", fmt: logs.Format = "json", *, terminal: bool = False, **environ: str
     ) -> Output:
@@ -59,12 +48,5 @@ def configure(clock: FakeClock) -> Iterator[Configure]:
         logs.configure(level, fmt, stream, environ=environ, clock=clock)
         return Output(stream)
 
-    yield configured
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:] = handlers
-    for logger, level in levels:
-        logger.setLevel(level)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    warnings.filters[:] = filters
+    with as_before():
+        yield configured

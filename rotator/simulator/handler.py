@@ -6,9 +6,8 @@ import logging
 import sys
 from email.utils import format_datetime
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import SHUT_RDWR, socket
-from threading import Condition, Event
+from http.server import BaseHTTPRequestHandler
+from threading import Event
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,6 +17,7 @@ from rotator.simulator.admin import Admin
 from rotator.simulator.answers import Answer, message
 from rotator.simulator.context import Request
 from rotator.simulator.faults import NO_FAULT, Faults, Plan
+from rotator.simulator.listener import Listener
 from rotator.simulator.service import Service
 
 log = logging.getLogger(__name__)
@@ -28,43 +28,20 @@ MAX_BODY: Final = 32 * 1024 * 1024
 PADDING_CHUNK: Final = 64 * 1024
 
 
-class Server(ThreadingHTTPServer):
-    """Threads that end with the process, and sockets that end with the server."""
-
-    daemon_threads = True
-    request_queue_size = 256
+class Server(Listener):
+    """Sockets end with the server."""
 
     def __init__(
         self, address: tuple[str, int], *, service: Service, faults: Faults, admin: Admin, clock: Clock
     ) -> None:
         self.service, self.faults, self.admin, self.clock = service, faults, admin, clock
         self.stopping = Event()
-        self._open: set[socket] = set()
-        self._changed = Condition()
         super().__init__(address, Handler)
         self.base = f"http://{address[0]}:{self.server_port}"
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._changed:
-            self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        super().shutdown_request(request)
-        with self._changed:
-            self._open.discard(request)
-            self._changed.notify_all()
-
     def close_connections(self, patience: float) -> None:
-        """Ends every connection; waits up to `patience` seconds for their threads to notice."""
         self.stopping.set()
-        with self._changed:
-            for one in self._open:
-                try:
-                    one.shutdown(SHUT_RDWR)
-                except OSError:
-                    log.debug("simulator: a connection was already closed")
-            self._changed.wait_for(lambda: not self._open, patience)
+        super().close_connections(patience)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base class's signature
         """A client that went away is no event; anything else is a bug of ours. Called while handling it."""

@@ -92,7 +92,7 @@ class Simulator:
         self._server = server
         self._port = self._server.server_port  # a second start listens where clients remember it
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.02,), name="lettermint-simulator", daemon=True
+            target=self._server.serve_forever, name="lettermint-simulator", daemon=True
         )
         self._thread.start()
 

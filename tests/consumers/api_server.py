@@ -15,7 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
+from rotator.simulator.listener import Listener
 from tests.consumers import statuses
 from tests.consumers.cluster import Stored, Synced, Workload
 from tests.consumers.statuses import Answer
@@ -103,7 +104,7 @@ class ApiServer:
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -278,9 +279,7 @@ class ApiServer:
             return str(self._version)
 
 
-class _Listener(ThreadingHTTPServer):
-    daemon_threads = True
-
+class _Listener(Listener):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that give up in the middle are what some tests are about."""
 

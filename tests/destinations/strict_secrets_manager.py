@@ -17,7 +17,6 @@ import base64
 import copy
 import json
 import re
-import socket
 import sys
 import threading
 import time
@@ -25,8 +24,10 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
+
+from rotator.simulator.listener import Listener
 
 REGION = "eu-central-1"
 ACCOUNT = "111122223333"
@@ -92,7 +93,7 @@ class StrictSecretsManager:
         """Every call that was executed or refused, without the values."""
         self._faults: list[list[Any]] = []
         self._server = _Server(self, port)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
     def url(self) -> str:
@@ -518,28 +519,14 @@ def _error(error: AwsError) -> tuple[int, Any]:
     return error.status, {"__type": error.code, "message": error.message}
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class _Server(Listener):
     def __init__(self, aws: StrictSecretsManager, port: int) -> None:
         self.aws = aws
-        self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
 
     def server_close(self) -> None:
         """Kept-alive connections end with the server, so that no thread outlives it."""
-        for request in list(self._open):
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+        self.close_connections(0)
         super().server_close()
 
 

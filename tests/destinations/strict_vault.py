@@ -50,7 +50,7 @@ class StrictVault(VaultCore):
         super().__init__(clock)
         self._scheme = "http" if certificate is None else "https"
         self._server = Server(self.answer, port, certificate, key)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.reset()
 
     @property

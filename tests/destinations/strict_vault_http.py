@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from rotator.simulator.listener import Listener
 from tests.destinations.strict_vault_answers import Answer, parse
 
 
@@ -32,11 +31,8 @@ class Request:
         return parse(self.raw)
 
 
-class Server(ThreadingHTTPServer):
+class Server(Listener):
     """Gives each request to `answer`; None from it means that the connection is to be dropped."""
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(
         self,
@@ -46,7 +42,6 @@ class Server(ThreadingHTTPServer):
         key: Path | None,
     ) -> None:
         self.answer = answer
-        self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _Handler)
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,19 +49,9 @@ class Server(ThreadingHTTPServer):
             # The handshake is left to the request's own thread; a client that stalls holds up nobody else.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
     def server_close(self) -> None:
         """Kept-alive connections end with the server, so that no thread outlives it."""
-        for request in list(self._open):
-            with suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+        self.close_connections(0)
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

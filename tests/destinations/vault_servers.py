@@ -14,12 +14,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Protocol
 
 import httpx
 import trustme
 
+from rotator.simulator.listener import Listener
 from tests.destinations.strict_vault import StrictVault
 from tests.destinations.strict_vault_answers import parse
 from tests.destinations.strict_vault_auth import ISSUER, Auth
@@ -184,7 +185,7 @@ class RealServer:
         self._call = Caller(self.url, root)
         self._cleanup: list[tuple[str, str, str]] = []
         self._cluster = Auth(time.time)
-        self._reviewer: ThreadingHTTPServer | None = None
+        self._reviewer: Listener | None = None
 
     def close(self) -> None:
         for method, path, namespace in reversed(self._cleanup):
@@ -298,7 +299,7 @@ class RealServer:
     def _review_url(self) -> str:
         if self._reviewer is None:
             self._reviewer = _reviewer(self._cluster)
-            threading.Thread(target=self._reviewer.serve_forever, args=(0.02,), daemon=True).start()
+            threading.Thread(target=self._reviewer.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{self._reviewer.server_address[1]}"
 
     def jwt(
@@ -313,7 +314,7 @@ class RealServer:
         time.sleep(seconds + 0.2)
 
 
-def _reviewer(cluster: Auth) -> ThreadingHTTPServer:
+def _reviewer(cluster: Auth) -> Listener:
     """The one call of a Kubernetes API server that a login needs: TokenReview, by the account's UID."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -330,7 +331,7 @@ def _reviewer(cluster: Auth) -> ThreadingHTTPServer:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    return Listener(("127.0.0.1", 0), Handler)
 
 
 def _reviewed(cluster: Auth, spec: dict[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,16 @@ Two questions that httpx does not answer, answered through its public `trace` ex
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rotator.clock import Clock
+from rotator.interrupt import leave_signals_to_main
 
 
 class NothingMayLeave(Exception):
@@ -40,16 +44,16 @@ class Watch:
         self._ends = clock.boot() + seconds
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        # Sockets wait in real time, whatever clock the rest of the program is given.
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
+        self._seconds = seconds
+        self.over = False
+        """The call has ended, in time or not."""
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        _timekeeper.watch(self, self._seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self.over = True
         with self._lock:
             if self._socket is not None:
                 self._socket.close()
@@ -85,7 +89,8 @@ class Watch:
         except OSError:
             return False  # it has been closed already
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Its time is over."""
         with self._lock:
             self.late = True
             self._shut_down()
@@ -94,3 +99,51 @@ class Watch:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # the other side may have closed it already
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Timekeeper:
+    """One thread for the time-outs of all calls. It is there while there are calls, and sleeps until the first of
+    them would be late: by then most have ended, and it has nothing to do.
+
+    Sockets wait in real time, whatever clock the rest of the program is given.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._numbers = itertools.count()
+        self._due: list[tuple[float, int, Watch]] = []
+        """A heap, by the monotonic time at which a watch expires. What has ended stays until then at most."""
+        self._thread: threading.Thread | None = None
+
+    def watch(self, one: Watch, seconds: float) -> None:
+        """Expires it in so many seconds, unless it is over by then."""
+        with self._changed:
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._numbers), one))
+            # In a process that was forked from ours the thread is known and does not run.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._keep, name="http-timekeeper", daemon=True)
+                self._thread.start()
+            elif self._due[0][2] is one:
+                self._changed.notify()
+
+    def _keep(self) -> None:
+        leave_signals_to_main()
+        while (late := self._next()) is not None:
+            late.expire()
+
+    def _next(self) -> Watch | None:
+        """Waits for the next one that is late; None when there is none to wait for, and then the thread ends."""
+        with self._changed:
+            while True:
+                while self._due and self._due[0][2].over:
+                    heapq.heappop(self._due)
+                if not self._due:
+                    self._thread = None
+                    return None
+                left = self._due[0][0] - time.monotonic()
+                if left <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(left)
+
+
+_timekeeper = _Timekeeper()

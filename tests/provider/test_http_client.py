@@ -30,6 +30,7 @@ from rotator.http_client import (
 )
 from rotator.secret import Secret
 from rotator.urls import is_loopback
+from tests.acceptance.site import eventually
 from tests.conftest import FakeClock
 from tests.provider.scripted_peer import TOKEN, answer, drip, hang, raw, reset
 
@@ -352,6 +353,59 @@ def test_time_out_of_one_call(client, peer):
     with pytest.raises(NoAnswer):
         client.call("GET", peer(hang).url, timeout=0.2)
     assert time.monotonic() - begun < 1
+
+
+def test_each_call_of_several_has_its_own_time(client, peer):
+    """One that began later and has less time ends before those that were there, and each when it is over."""
+    ended = []
+
+    def call(seconds: float) -> None:
+        with pytest.raises(NoAnswer, match=f"no whole answer within {seconds:g} s"):
+            client.call("GET", server.url, timeout=seconds)
+        ended.append(seconds)
+
+    server = peer(*[drip(HEAD, b"X-A: b\r\n")] * 4)
+    threads = []
+    for seconds in (1.2, 0.9, 0.6, 0.3):
+        threads.append(threading.Thread(target=call, args=(seconds,)))
+        threads[-1].start()
+        eventually(lambda: len(server.seen) == len(threads))
+    assert len(timekeepers()) == 1
+    for thread in threads:
+        thread.join()
+    assert ended == [0.3, 0.6, 0.9, 1.2]
+
+
+def test_nobody_keeps_the_time_where_nothing_is_called(client, peer):
+    """The thread ends when the last call could have been late; another call has another one."""
+    server = peer(answer(200))
+    for _ in range(2):
+        client.call("GET", server.url, timeout=0.3)
+        eventually(lambda: not timekeepers())
+
+
+def timekeepers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "http-timekeeper"]
+
+
+def test_calls_of_a_forked_process_have_their_time(peer):
+    """A fork takes no thread along, and calls in the child end all the same."""
+    server = peer(answer(200), drip(HEAD, b"X-A: b\r\n"))
+    code = f"""
+import os
+from rotator.clock import SystemClock
+from rotator.http_client import HttpClient, NoAnswer
+client = HttpClient(SystemClock(), call_timeout=30)
+client.call("GET", "{server.url}")
+child = os.fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+try:
+    client.call("GET", "{server.url}", timeout=0.3)
+except NoAnswer as error:
+    os._exit(42 if "no whole answer within 0.3 s" in str(error) else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=20).returncode == 42
 
 
 def test_many_threads(client, peer):

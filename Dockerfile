@@ -11,11 +11,11 @@ RUN sed '/^# ---- what builds/,$d' requirements.txt > run.txt \
  && sed '1,/^# ---- what builds/d; /^# ---- what only/,$d' requirements.txt > build.txt \
  && python -m venv --without-pip /opt/rotator \
  && python -m pip --python /opt/rotator/bin/python install --require-hashes --only-binary :all: -r run.txt \
- && python -m venv /opt/build \
- && /opt/build/bin/python -m pip install --require-hashes --only-binary :all: -r build.txt
+ && python -m venv --without-pip /opt/build \
+ && python -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY rotator rotator
-RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+RUN python -m pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m pip --python /opt/rotator/bin/python install --no-deps --no-index dist/rotator-*.whl
 
 FROM ${PYTHON_IMAGE}

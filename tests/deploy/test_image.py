@@ -1,4 +1,7 @@
-"""The image: what is in it, and that it runs as operators are told to run it."""
+"""The image: what is in it, and that it runs as operators are told to run it.
+
+Building it takes a minute or two: --long does, and tries what is in it.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +95,10 @@ def test_first_part_of_the_requirements_is_what_rotator_runs_with() -> None:
 
 
 @pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(tmp_path_factory: pytest.TempPathFactory, long: bool) -> str:
     """Built from this tree; once, whichever of the parallel runners comes first."""
+    if not long:
+        pytest.skip("takes minutes; --long runs it")
     need("buildah", "the image was")
     need("podman", "the image was")
     need("runc", "the image was")

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -139,22 +139,41 @@ def mixed(waiting: list[pytest.Item], rest: list[pytest.Item]) -> Iterator[pytes
 
 
 def leave_some(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of tests that are marked `one_in`; the runner counts those that are left out as deselected."""
+    """Of tests that are marked `one_in`; the runner counts those that are left out as deselected.
+
+    Raises UsageError where a value would never be tried of a parameter that is given alone.
+    """
     left: list[pytest.Item] = []
     seen: Counter[str] = Counter()
+    untried: dict[str, set[tuple[str, str]]] = {}
+    tried: dict[str, set[tuple[str, str]]] = {}
     for item in items:
         marker = item.get_closest_marker("one_in")
         if marker is None:
             continue
         number, group = marker.args
         name = item.nodeid.partition("[")[0]
-        if (seen[name] + seen[name] // group) % number:
+        goes = (seen[name] + seen[name] // group) % number
+        (untried if goes else tried).setdefault(name, set()).update(values_given_alone(item))
+        if goes:
             left.append(item)
         seen[name] += 1
+    for name, values in untried.items():
+        if never := values - tried[name]:
+            raise pytest.UsageError(f"one_in leaves out all cases of {name} with {sorted(never)}")
     if left:
         config.hook.pytest_deselected(items=left)
         gone = {id(item) for item in left}
         items[:] = [item for item in items if id(item) not in gone]
+
+
+def values_given_alone(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """Name and value of each parameter; those that are given in tuples are left out."""
+    values: dict[str, Any] = item.callspec.params  # type: ignore[attr-defined]  # of whatever is parametrized
+    for mark in item.iter_markers("parametrize"):
+        names = mark.args[0]
+        if isinstance(names, str) and "," not in names:
+            yield names, repr(values[names])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -46,7 +46,7 @@ class Load:
 def load(long: bool) -> Load:
     if long:
         return Load(rotations=10, sends=10_000, interval=0.02)
-    return Load(rotations=2, sends=1_500, interval=0.03)
+    return Load(rotations=2, sends=800, interval=0.06)
 
 
 @dataclass

@@ -70,7 +70,7 @@ def test_it_rehearses_when_it_is_due(make_bench: Callable[..., Bench]) -> None:
     home = house(bench)
     home.daemon.tick()
     assert home.rehearsed == [("billing", "completed")]
-    home.pass_time(7 * DAY - 3600, step=1800)
+    home.pass_time(7 * DAY - 3600, step=3600)
     assert len(home.rehearsed) == 1
     home.pass_time(7200, step=300)
     assert home.rehearsed == [("billing", "completed")] * 2
@@ -128,14 +128,14 @@ def test_one_that_fails_is_tried_again_with_growing_pauses(make_bench: Callable[
     (bench.folder / "rehearsal.json").write_text("no json", encoding="utf-8")
     home = house(bench)
     bench.clock.advance(31 * DAY)
-    home.pass_time(4 * 3600, step=30)
+    home.pass_time(4 * 3600)
     failures = of_rehearsal(bench)
     assert {one.state for one in failures} == {State.REFUSED}
     # A minute, then double, up to an hour: seven or eight within four hours.
     assert 6 <= len(failures) <= 9
     assert bench.wiring.journal.rotations("billing", limit=1)[0].trigger is Trigger.SCHEDULE
     (bench.folder / "rehearsal.json").unlink()
-    home.pass_time(2 * 3600, step=30)
+    home.pass_time(2 * 3600)
     assert home.rehearsed[-1] == ("billing", "completed")
 
 

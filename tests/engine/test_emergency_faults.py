@@ -271,7 +271,7 @@ def die_at(bench: Bench, number: int, *, after: bool) -> list[int]:
     return count
 
 
-@pytest.mark.one_in(2, 2)
+@pytest.mark.one_in(4, 4)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     ("form", "order", "kill_only"),

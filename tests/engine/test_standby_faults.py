@@ -71,6 +71,7 @@ def test_lost_answer_of_the_retirement_is_no_loss(pair: Bench, *, executed: bool
 STEPS = ["mint+stage", "verify-staged", "promote", "verify", "drain", "retire", "prove-dead", "close"]
 
 
+@pytest.mark.one_in(2, 8)
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("after", [False, True])
 def test_process_that_dies_at_a_step_is_taken_up_by_a_run(

@@ -68,7 +68,7 @@ def total_mints(history: History) -> int:
     return bench.mints + len(bench.simulator.mints(bench.other_project))
 
 
-@pytest.mark.one_in(3, 10)
+@pytest.mark.one_in(5, 5)
 @pytest.mark.parametrize("step", [0, 1, 2, 4, 6])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
 @BOTH_WAYS
@@ -161,7 +161,7 @@ def serve(history: History) -> None:
     operation.act(bench.runner, ports, seen, next_after)
 
 
-@pytest.mark.one_in(2, 2)
+@pytest.mark.one_in(4, 4)
 @pytest.mark.parametrize("look", [serve, lambda history: history.command(None)], ids=["serve", "run"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("back", [False, True], ids=["stays", "set back"])

@@ -147,7 +147,7 @@ READS = (
 )
 
 
-@pytest.mark.one_in(2, 6)
+@pytest.mark.one_in(3, 3)
 @pytest.mark.parametrize("calls", [0, 6, 12, 18, 24, 36])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
 def test_cut_off_from_the_journal_after_some_calls(form: str, phase: int, calls: int) -> None:

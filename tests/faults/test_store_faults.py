@@ -57,7 +57,7 @@ def cut_off(history: History, calls: int, *, executed: bool) -> None:
             setattr(destination, method, broken(getattr(destination, method)))
 
 
-@pytest.mark.one_in(2, 2)
+@pytest.mark.one_in(4, 4)
 @pytest.mark.parametrize("executed", [False, True], ids=["nothing", "no-answer"])
 @pytest.mark.parametrize("calls", [0, 1, 2, 4, 8])
 @pytest.mark.parametrize(("form", "phase"), PHASES)
@@ -158,7 +158,7 @@ def in_aws(
     return Stored(bench, lambda: aws.text(SECRET))
 
 
-@pytest.mark.one_in(2, 2)
+@pytest.mark.one_in(3, 3)
 @pytest.mark.parametrize("kind", ["throttle", "error-before", "error-after", "drop-before", "lost-answer"])
 @pytest.mark.parametrize("times", [2, 12])
 @pytest.mark.parametrize("action", ["*", "UpdateSecretVersionStage"])
@@ -217,7 +217,7 @@ BREAKS: dict[str, tuple[Callable[[StrictVault], object], Callable[[StrictVault],
 }
 
 
-@pytest.mark.one_in(2, 4)
+@pytest.mark.one_in(3, 1)
 @pytest.mark.parametrize("name", BREAKS)
 @pytest.mark.parametrize("request_number", [0, 2, 4, 6, 8])
 def test_vault_that_cannot_serve(

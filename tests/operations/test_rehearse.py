@@ -90,6 +90,7 @@ KILLS = [
 ]
 
 
+@pytest.mark.one_in(2, 7)
 @pytest.mark.parametrize(("form", "overlap", "number", "executed"), KILLS)
 def test_whoever_comes_next_ends_what_was_killed_in_the_middle(
     form: str, overlap: str, number: int, executed: bool, make_bench: Callable[..., Bench]

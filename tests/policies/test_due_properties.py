@@ -44,8 +44,10 @@ ZONES = (
     "Asia/Kathmandu",
     "Pacific/Chatham",
 )
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""The walk takes its time. How many examples: 100, with `--long` more."""
+PATIENT = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=settings().max_examples // 2
+)
+"""The walk takes its time. How many examples: 50, with `--long` more."""
 
 
 @lru_cache

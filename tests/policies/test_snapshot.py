@@ -267,7 +267,7 @@ policies = st.one_of(
 
 
 @given(written=policies)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_policy_survives_its_snapshot(folder, written: dict[str, Any]) -> None:
     """For any valid policy, what the journal stored gives back the very same policy, and stays stable."""
     policy = load_one(folder, json.dumps({"policies": [written]}))

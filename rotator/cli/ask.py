@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rotator.cli.output import clean
+from rotator.cli.output import clean, write
 from rotator.errors import InvalidInput
 from rotator.secret import Secret
 
@@ -44,12 +44,10 @@ def on_terminal() -> Iterator[Callable[[str], bool] | None]:
 
 def _yes(question: str, keyboard: TextIO, screen: TextIO) -> bool:
     with _line_ended_on(screen):
-        screen.write(f"{clean(question)} [y/N] ")
-        screen.flush()
+        write(screen, f"{clean(question)} [y/N] ")
         answer = keyboard.readline()
     if not answer.endswith("\n"):
-        screen.write("\n")
-        screen.flush()
+        write(screen, "\n")
     return answer.strip().lower() in ("y", "yes")
 
 
@@ -59,8 +57,7 @@ def _line_ended_on(screen: TextIO) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, EOFError):
-        screen.write("\n")
-        screen.flush()
+        write(screen, "\n")
         raise
 
 

@@ -66,17 +66,17 @@ def emit_json(data: Any) -> None:
 
 def emit(text: str) -> None:
     """Text on standard output. The caller has cleaned it: a table holds the colours of its own."""
-    _write(sys.stdout, f"{text}\n")
+    write(sys.stdout, f"{text}\n")
 
 
 def say(text: str) -> None:
     """A line, or several, on standard error."""
-    _write(sys.stderr, f"{clean(text)}\n")
+    write(sys.stderr, f"{clean(text)}\n")
 
 
 def say_drawn(text: str) -> None:
     """What `render` drew for standard error: cleaned by the drawing, and with colours of its own."""
-    _write(sys.stderr, f"{text}\n")
+    write(sys.stderr, f"{text}\n")
 
 
 def say_error(error: RotatorError, *, about: str = "") -> None:
@@ -124,14 +124,15 @@ def _ended(text: str) -> str:
     return f"{text}."
 
 
-def _write(stream: TextIO, text: str) -> None:
+def write(stream: TextIO, text: str) -> None:
+    """At once. What the stream cannot show is shown as its number; a stream that has gone changes nothing else."""
     try:
         stream.write(text)
         stream.flush()
     except UnicodeEncodeError:
         # A terminal of another encoding shows the character's number instead.
         encoding = stream.encoding or "ascii"
-        _write(stream, text.encode(encoding, "backslashreplace").decode(encoding))
+        write(stream, text.encode(encoding, "backslashreplace").decode(encoding))
     except OSError as error:
         # The rest goes nowhere, and so does the flush at exit, which would change the exit code.
         _redirect_to_nowhere(stream)

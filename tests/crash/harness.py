@@ -143,7 +143,11 @@ class Child:
         return self._err.read_text(encoding="utf-8") if self._err.exists() else ""
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        """Fails with what it said where it has ended already."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            raise AssertionError(f"ended before the signal could come: {self._ended}") from None
 
     def ended(self) -> Ended | None:
         """How it ended; None while it runs. Costs next to nothing."""

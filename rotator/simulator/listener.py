@@ -40,14 +40,15 @@ class Listener(ThreadingHTTPServer):
             self._ended.set()
 
     def shutdown(self) -> None:
-        """Returns once nothing is accepted any more. Connections stay. Harmless when repeated."""
+        """Returns once nothing is accepted any more. Connections stay until `server_close`. Harmless when repeated."""
         if not self._ended.is_set():
             self._teller.send(b"\0")
         self._ended.wait()
 
     def server_close(self) -> None:
-        """Frees the port."""
+        """Frees the port, and ends every connection without waiting for its thread."""
         super().server_close()
+        self.close_connections(0)
         self._told.close()
         self._teller.close()
 

@@ -524,11 +524,6 @@ class _Server(Listener):
         self.aws = aws
         super().__init__(("127.0.0.1", port), _Handler)
 
-    def server_close(self) -> None:
-        """Kept-alive connections end with the server, so that no thread outlives it."""
-        self.close_connections(0)
-        super().server_close()
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

@@ -49,11 +49,6 @@ class Server(Listener):
             # The handshake is left to the request's own thread; a client that stalls holds up nobody else.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
-    def server_close(self) -> None:
-        """Kept-alive connections end with the server, so that no thread outlives it."""
-        self.close_connections(0)
-        super().server_close()
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up or trusts another CA is its own test's business; the rest is a bug."""
         if not isinstance(sys.exception(), OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -22,6 +23,7 @@ def test_it_ends_when_it_was_told_to_before_it_began() -> None:
     server = Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
     told = threading.Thread(target=server.shutdown)
     told.start()
+    assert select.select([server._told], [], [], 10)[0]
     thread = running(server)
     thread.join(10)
     told.join(10)
@@ -60,6 +62,19 @@ def test_a_connection_that_is_kept_alive_ends_when_it_is_told_to() -> None:
         assert client.recv(1) == b""
         assert not server._open
     server.server_close()
+
+
+def test_a_connection_that_is_kept_alive_ends_with_the_server() -> None:
+    """Nobody has to end it before."""
+    server = Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = running(server)
+    with socket.create_connection(server.server_address[:2]) as client:  # type: ignore[arg-type]
+        while not server._open:
+            assert thread.is_alive()
+        server.shutdown()
+        server.server_close()
+        client.settimeout(10)
+        assert client.recv(1) == b""
 
 
 def test_a_port_that_is_taken() -> None:

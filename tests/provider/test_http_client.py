@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import logging
 import queue
+import socket
 import ssl
 import subprocess
 import sys
@@ -366,22 +367,29 @@ def test_each_call_of_several_has_its_own_time(client, peer):
 
     server = peer(*[drip(HEAD, b"X-A: b\r\n")] * 4)
     threads = []
-    for seconds in (1.2, 0.9, 0.6, 0.3):
+    for seconds in (3.2, 2.4, 1.6, 0.4):
         threads.append(threading.Thread(target=call, args=(seconds,)))
         threads[-1].start()
         eventually(lambda: len(server.seen) == len(threads))
     assert len(timekeepers()) == 1
     for thread in threads:
         thread.join()
-    assert ended == [0.3, 0.6, 0.9, 1.2]
+    assert ended == [0.4, 1.6, 2.4, 3.2]
 
 
 def test_nobody_keeps_the_time_where_nothing_is_called(client, peer):
     """The thread ends when the last call could have been late; another call has another one."""
-    server = peer(answer(200))
+    during = []
+
+    def reply(connection: socket.socket) -> None:
+        during.extend(timekeepers())
+        answer(200)(connection)
+
+    server = peer(reply)
     for _ in range(2):
         client.call("GET", server.url, timeout=0.3)
         eventually(lambda: not timekeepers())
+    assert len(set(during)) == len(during) == 2
 
 
 def timekeepers() -> list[threading.Thread]:

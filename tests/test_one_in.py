@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 TESTS = Path(__file__).parent
-CASES = """
-import pytest
+CASES = dedent(
+    """
+    import pytest
 
-@pytest.mark.one_in({chosen})
-@pytest.mark.parametrize("kind", ["lost", "dropped"])
-@pytest.mark.parametrize("calls", [0, 3, 6])
-def test_cut_off(kind, calls):
-    "Something."
-"""
+    @pytest.mark.one_in({chosen})
+    @pytest.mark.parametrize("kind", ["lost", "dropped"])
+    @pytest.mark.parametrize("calls", [0, 3, 6])
+    def test_cut_off(kind, calls):
+        "Something."
+    """
+)
 
 
 def collected(pytester: pytest.Pytester, chosen: str, *more: str) -> pytest.RunResult:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -50,14 +52,21 @@ def test_a_client_that_has_gone_again_is_not_waited_for() -> None:
     server.server_close()
 
 
-def test_a_connection_that_is_kept_alive_ends_when_it_is_told_to() -> None:
-    """Its thread ends with it."""
-    server = Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
+@contextmanager
+def kept_alive(server: Listener) -> Iterator[socket.socket]:
+    """A connection of a server that has accepted it and accepts no more."""
     thread = running(server)
-    with socket.create_connection(server.server_address[:2]) as client:  # type: ignore[arg-type]
+    with socket.create_connection(server.server_address[:2], timeout=10) as client:  # type: ignore[arg-type]
         while not server._open:
             assert thread.is_alive()
         server.shutdown()
+        yield client
+
+
+def test_a_connection_that_is_kept_alive_ends_when_it_is_told_to() -> None:
+    """Its thread ends with it."""
+    server = Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    with kept_alive(server) as client:
         server.close_connections(10)
         assert client.recv(1) == b""
         assert not server._open
@@ -67,13 +76,8 @@ def test_a_connection_that_is_kept_alive_ends_when_it_is_told_to() -> None:
 def test_a_connection_that_is_kept_alive_ends_with_the_server() -> None:
     """Nobody has to end it before."""
     server = Listener(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    thread = running(server)
-    with socket.create_connection(server.server_address[:2]) as client:  # type: ignore[arg-type]
-        while not server._open:
-            assert thread.is_alive()
-        server.shutdown()
+    with kept_alive(server) as client:
         server.server_close()
-        client.settimeout(10)
         assert client.recv(1) == b""
 
 

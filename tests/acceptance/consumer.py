@@ -1,10 +1,12 @@
-"""A program that sends mail the way an application does: the vendor's SDK, and a token kept for some seconds.
+"""A program that sends mail the way applications do: the vendor's SDK, and a token kept for some seconds.
 
-    python -P consumer.py '{"url": …, "store": {"type": "aws-secrets-manager", …}, "cache": 2.0, "interval": 0.02}'
+    python -P consumer.py '[{"url": …, "store": {"type": "aws-secrets-manager", …}, "cache": 2.0, "interval": 0.02,
+        "output": 5}]'
 
-It does nothing clever: no reading anew on 401, no second try. It says `sending` once its first message was
-accepted, goes on until standard input ends, and prints what it saw. Times are seconds of the boot clock,
-which all processes of a machine share. Tokens appear as digests.
+Each order is an application in a process of its own, forked when the libraries are loaded, which takes a second.
+It does nothing clever: no reading anew on 401, no second try. It says `sending` on the descriptor `output` once its
+first message was accepted, goes on until standard input ends, and tells there what it saw. Times are seconds of the
+boot clock, which all processes of a machine share. Tokens appear as digests.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -102,11 +105,7 @@ class Consumer:
         return self._mailer
 
 
-def main() -> None:
-    order = json.loads(sys.argv[1])
-    consumer = Consumer(
-        order["url"], READERS[order["store"]["type"]](order["store"]), order["cache"], order["sender"]
-    )
+def work(consumer: Consumer, interval: float, output: int) -> None:
     ended = threading.Event()
 
     def wait_for_the_end() -> None:
@@ -115,13 +114,42 @@ def main() -> None:
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
     said, due = False, now()
-    while not ended.is_set():
-        if consumer.send() and not said:
-            said = True
-            print("sending", flush=True)  # noqa: T201  # how the test knows that it has begun
-        due = max(due + order["interval"], now())  # what was held up is not made up for in a burst
-        ended.wait(due - now())
-    print(json.dumps({"reads": consumer.reads, "sends": consumer.sends}))  # noqa: T201  # its only output
+    with os.fdopen(output, "w", encoding="utf-8") as told:
+        while not ended.is_set():
+            if consumer.send() and not said:
+                said = True
+                told.write("sending\n")
+                told.flush()
+            due = max(due + interval, now())  # what was held up is not made up for in a burst
+            ended.wait(due - now())
+        json.dump({"reads": consumer.reads, "sends": consumer.sends}, told)
+
+
+def main() -> None:
+    orders = json.loads(sys.argv[1])
+    consumers = [
+        Consumer(
+            order["url"], READERS[order["store"]["type"]](order["store"]), order["cache"], order["sender"]
+        )
+        for order in orders
+    ]
+    for consumer, order in zip(consumers, orders, strict=True):
+        if os.fork() == 0:
+            code = 1
+            try:
+                for other in orders:
+                    if other is not order:
+                        os.close(other["output"])  # the end of an application is to end what is read of it
+                work(consumer, order["interval"], order["output"])
+                code = 0
+            except BaseException:  # noqa: BLE001  # what became of it must not go on as the parent
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+    for order in orders:
+        os.close(order["output"])
+    for _ in orders:
+        os.wait()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from rotator.secret import Secret
 from tests.acceptance.site import SENDER, Site
@@ -83,33 +84,37 @@ class Crowd:
         self._stores = list(stores)
         self._cache = cache
         self._interval = interval
-        self._processes: list[subprocess.Popen[str]] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._told: list[TextIO] = []
         self.seen: list[Seen] = []
 
     def __enter__(self) -> Self:
-        for store in self._stores:
-            order = {
-                "url": self._site.simulator.url,
-                "store": store,
-                "cache": self._cache,
-                "interval": self._interval,
-                "sender": SENDER,
-            }
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-P", str(PROGRAM), json.dumps(order)],
-                    env=self._site.environment,
-                    cwd=self._site.folder,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
+        common = {
+            "url": self._site.simulator.url,
+            "cache": self._cache,
+            "interval": self._interval,
+            "sender": SENDER,
+        }
+        pipes = [os.pipe() for _ in self._stores]
+        orders = [
+            {**common, "store": store, "output": telling}
+            for store, (_, telling) in zip(self._stores, pipes, strict=True)
+        ]
+        self._told = [os.fdopen(told, encoding="utf-8") for told, _ in pipes]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(PROGRAM), json.dumps(orders)],
+                env=self._site.environment,
+                cwd=self._site.folder,
+                stdin=subprocess.PIPE,
+                pass_fds=[telling for _, telling in pipes],
             )
-        for process in self._processes:
-            assert process.stdout is not None
-            if process.stdout.readline() != "sending\n":
-                self.leave()
-                raise AssertionError("a consumer could not begin to send")
+        finally:
+            for _, telling in pipes:
+                os.close(telling)
+        if any(told.readline() != "sending\n" for told in self._told):
+            self.leave()
+            raise AssertionError("a consumer could not begin to send")
         return self
 
     def __exit__(
@@ -119,23 +124,23 @@ class Crowd:
 
     def leave(self) -> None:
         """They end by themselves once nobody is left at the other side of their standard input."""
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-        for process, store in zip(self._processes, self._stores, strict=True):
-            assert process.stdout is not None
-            told = json.loads(process.stdout.read() or '{"reads": [], "sends": []}')
-            process.stdout.close()
-            process.wait(PATIENCE)
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        for told, store in zip(self._told, self._stores, strict=True):
+            with told:
+                found = json.loads(told.read() or '{"reads": [], "sends": []}')
             self.seen.append(
                 Seen(
                     store=store["type"],
                     cache=self._cache,
-                    reads=tuple(Read(*one) for one in told["reads"]),
-                    sends=tuple(Sent(*one) for one in told["sends"]),
+                    reads=tuple(Read(*one) for one in found["reads"]),
+                    sends=tuple(Sent(*one) for one in found["sends"]),
                 )
             )
-        self._processes = []
+        self._process.wait(PATIENCE)
+        self._process = None
 
 
 def death_of(old: str, crowd: Iterable[Seen]) -> Between:

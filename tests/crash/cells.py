@@ -229,10 +229,12 @@ def crashes_of(points: list[str]) -> list[Crash]:
     ]
 
 
-def in_turn(crashes: list[Crash], resumer: str, *, long: bool, every: int = 1) -> list[Crash]:
-    """Those that a resuming command meets: with --long all, else of each `every` crashes one, and of these each meets
-    one of the three commands."""
-    return crashes if long else crashes[::every][table.RESUMERS.index(resumer) :: len(table.RESUMERS)]
+def in_turn(crashes: list[Crash], *, long: bool, every: int) -> list[tuple[Crash, str]]:
+    """Crashes, and the command that resumes each: with --long all of them with each of the three commands, else of
+    each `every` crashes one, with the three in turn."""
+    if long:
+        return list(itertools.product(crashes, table.RESUMERS))
+    return list(zip(crashes[::every], itertools.cycle(table.RESUMERS)))
 
 
 def points_of(

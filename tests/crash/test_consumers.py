@@ -33,7 +33,6 @@ def cluster() -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.mark.parametrize("resumer", table.RESUMERS)
 @pytest.mark.parametrize("form", DOES)
 def test_pods_survive_every_crash(
     nursery: Nursery,
@@ -41,7 +40,6 @@ def test_pods_survive_every_crash(
     cluster: ApiServer,
     folder: Path,
     form: str,
-    resumer: str,
     long: bool,
     record_property: table.Record,
 ) -> None:
@@ -62,7 +60,7 @@ def test_pods_survive_every_crash(
         chosen = crashes if long else [one for one in crashes if one.number in theirs(points)]
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, row)
-            for number, crash in enumerate(in_turn(chosen, resumer, long=long, every=3))
+            for number, (crash, resumer) in enumerate(in_turn(chosen, long=long, every=3))
         ]
     survive(nursery, cells, record_property, there=there)
 

@@ -44,7 +44,6 @@ def stores(aws: tuple[StrictSecretsManager, Any], vault: StrictVault) -> dict[st
     return {"file": FileStore, "aws": lambda _: AwsStore(*aws), "vault": lambda _: VaultStore(vault)}
 
 
-@pytest.mark.parametrize("resumer", table.RESUMERS)
 @pytest.mark.parametrize("store", EXPECTED)
 def test_one_command_ends_every_crash(
     nursery: Nursery,
@@ -52,7 +51,6 @@ def test_one_command_ends_every_crash(
     stores: dict[str, Callable[[Path], Store]],
     folder: Path,
     store: str,
-    resumer: str,
     long: bool,
     record_property: table.Record,
 ) -> None:
@@ -66,7 +64,9 @@ def test_one_command_ends_every_crash(
     points = points_of(nursery, make("undisturbed"), 0)
     assert set(points) >= EXPECTED[store], sorted(set(points))
     every = crashes_of(points)
-    crashes = in_turn(every, resumer, long=long, every=3 if store == "file" else 6)
+    crashes = in_turn(every, long=long, every=3 if store == "file" else 6)
     row = f"in-place, {store}: rotate"
-    cells = [Cell(make, str(number), 0, (crash,), resumer, row) for number, crash in enumerate(crashes)]
+    cells = [
+        Cell(make, str(number), 0, (crash,), resumer, row) for number, (crash, resumer) in enumerate(crashes)
+    ]
     survive(nursery, cells, record_property, there={row: len(every)})

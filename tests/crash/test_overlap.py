@@ -46,31 +46,27 @@ DOES = {
 """What each command of a rotation comes to."""
 
 
-@pytest.mark.parametrize("resumer", table.RESUMERS)
 @pytest.mark.parametrize("form", FORMS)
 def test_consumers_never_read_a_dead_token(
     nursery: Nursery,
     lettermint: tuple[Simulator, Secret],
     folder: Path,
     form: str,
-    resumer: str,
     long: bool,
     record_property: table.Record,
 ) -> None:
     """Killed at any call, every destination serves a living token then and ever after, and commands bring it to a
     clean rest."""
     make = maker(lettermint, folder, form, FileStore)
-    cells, there = cells_of(nursery, make, f"{form}, file", resumer, long=long)
+    cells, there = cells_of(nursery, make, f"{form}, file", long=long)
     survive(nursery, cells, record_property, there=there)
 
 
-@pytest.mark.parametrize("resumer", table.RESUMERS)
 def test_consumers_of_aws_never_read_a_dead_token(
     nursery: Nursery,
     lettermint: tuple[Simulator, Secret],
     aws: tuple[StrictSecretsManager, Any],
     folder: Path,
-    resumer: str,
     long: bool,
     record_property: table.Record,
 ) -> None:
@@ -78,16 +74,14 @@ def test_consumers_of_aws_never_read_a_dead_token(
     if not long:
         pytest.skip("takes minutes; --long runs it")
     make = maker(lettermint, folder, "standby", lambda _: AwsStore(*aws))
-    cells, there = cells_of(nursery, make, "standby, aws", resumer, long=long)
+    cells, there = cells_of(nursery, make, "standby, aws", long=long)
     survive(nursery, cells, record_property, there=there)
 
 
-@pytest.mark.parametrize("resumer", table.RESUMERS)
 def test_way_back_leaves_no_reader_behind(
     nursery: Nursery,
     lettermint: tuple[Simulator, Secret],
     folder: Path,
-    resumer: str,
     long: bool,
     record_property: table.Record,
 ) -> None:
@@ -98,12 +92,12 @@ def test_way_back_leaves_no_reader_behind(
         place.mkdir()
         return ReturnStage(place, *lettermint, FileStore(place))
 
-    cells, there = cells_of(nursery, make, BACK, resumer, long=long, begun=1)
+    cells, there = cells_of(nursery, make, BACK, long=long, begun=1)
     survive(nursery, cells, record_property, there=there)
 
 
 def cells_of(
-    nursery: Nursery, make: Maker, row: str, resumer: str, *, long: bool, begun: int = 0
+    nursery: Nursery, make: Maker, row: str, *, long: bool, begun: int = 0
 ) -> tuple[list[Cell], dict[str, int]]:
     """The crashes of every command of a rotation but those before the first to be killed, and how many points each
     has."""
@@ -115,10 +109,10 @@ def cells_of(
         assert set(points) >= EXPECTED[form, command], sorted(set(points))
         every = crashes_of(points)
         there[f"{row}: {does}"] = len(every)
-        chosen = in_turn(every, resumer, long=long, every=3 if form == "standby" else 4)
+        chosen = in_turn(every, long=long, every=3 if form == "standby" else 4)
         cells += [
             Cell(make, f"{command}-{number}", command, (crash,), resumer, f"{row}: {does}")
-            for number, crash in enumerate(chosen)
+            for number, (crash, resumer) in enumerate(chosen)
         ]
     return cells, there
 

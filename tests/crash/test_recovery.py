@@ -63,7 +63,7 @@ def test_recovery_may_be_killed_too(
     crash = crashes_at(points, "after", lambda one: one == call)[-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
     every = crashes_of(points)
-    seconds = in_turn(every, resumer, long=long, every=8)
+    seconds = [second for second, by in in_turn(every, long=long, every=8) if by == resumer]
     row = f"recovery of {first}, by {resumer}"
     cells = [
         Cell(make, str(number), command, (crash, second), resumer, row)

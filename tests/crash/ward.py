@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from rotator.audit.chain import verify as verify_chain
 from rotator.clock import SystemClock
 from rotator.engine import states
 from rotator.journal.base import Journal, JournalMisconfigured
@@ -154,10 +155,18 @@ class Forms(Site):
             journal.close()
 
     @property
+    def audit_key(self) -> Secret:
+        return Secret((self.folder / "state" / "audit.key").read_text(encoding="utf-8").strip())
+
+    @property
     def fingerprints(self) -> Fingerprinter:
-        return Fingerprinter(
-            Secret((self.folder / "state" / "audit.key").read_text(encoding="utf-8").strip())
-        )
+        return Fingerprinter(self.audit_key)
+
+    def audit_holds(self) -> bool:
+        """Without a command, which would take as long as one of those that are tried."""
+        with self.journal() as journal:
+            head = journal.audit_head()
+        return verify_chain(self.folder / "state" / "audit.jsonl", self.audit_key, head).ok
 
     def unfinished(self) -> list[Rotation]:
         """None where a command has not come to make its journal."""

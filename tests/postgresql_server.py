@@ -128,7 +128,7 @@ class PostgresqlServer:
 @pytest.fixture(scope="session")
 def postgresql():
     """The server of this session; its tests are skipped aloud where it cannot start."""
-    folder = Path(tempfile.mkdtemp(prefix="rotator-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="rotator-pg-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     try:
         try:
             server = PostgresqlServer(folder)

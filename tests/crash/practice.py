@@ -29,7 +29,7 @@ TIMES = 3
 
 def practise() -> None:
     """In a folder that is gone afterwards. Leaves this process as it was, and without a thread."""
-    with tempfile.TemporaryDirectory() as folder, as_before():
+    with tempfile.TemporaryDirectory(dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")) as folder, as_before():
         os.chdir(folder)
         with Path(os.devnull).open("w", encoding="utf-8") as unheard, _place(Path(folder)) as environment:
             os.environ.clear()

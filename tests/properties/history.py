@@ -6,6 +6,7 @@ process: nothing in the engine handles it, and the next process begins with what
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class History:
 
     def __init__(self, form: str) -> None:
         self.form = form
-        self.folder = Path(tempfile.mkdtemp(prefix="history-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="history-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
         self.clock = FakeClock()
         self.bench = Bench(
             self.folder,

@@ -17,7 +17,7 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 from rotator.secret import scrub
@@ -28,6 +28,9 @@ Reader = Callable[[Any], Any]
 WORDS: Final = frozenset({"reason", "message", "detail", "next", "label", "abandoned"})
 """Fields with text that a person or an outside system may have written. Everything else (ids, versions,
 the policy's snapshot) must come back to the letter."""
+
+KEPT: Final = 2048
+"""Records that were read and are kept, the most recent ones; a few megabytes."""
 
 _NOT_FINITE: Final = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 """JSON has no such numbers; a bound that nobody could measure is one."""
@@ -46,16 +49,25 @@ def dumps(record: object) -> str:
 
 
 def loads(kind: type[Record], text: str) -> Record:
-    """The record that `dumps` wrote. Raises Unreadable."""
+    """The record that `dumps` wrote. Raises Unreadable.
+
+    The same text gives the same record, which nobody can change: a daemon reads what is unfinished and what it knows
+    of each project every second, and most of it is as it was.
+    """
+    record: Record = _made_of(kind, text)  # type: ignore[arg-type]  # classes are hashable
+    return record
+
+
+@lru_cache(KEPT)
+def _made_of(kind: Any, text: str) -> Any:
     try:
         document = json.loads(text)
     except ValueError as error:
         raise Unreadable("it is not JSON") from error
     try:
-        record: Record = _reader(kind)(document)  # type: ignore[arg-type]  # classes are hashable
+        return _reader(kind)(document)
     except _Misfit as misfit:
         raise Unreadable(str(misfit)) from None
-    return record
 
 
 def _plain(value: Any) -> Any:

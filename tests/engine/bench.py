@@ -12,7 +12,7 @@ from rotator.engine.context import Progress, Timings
 from rotator.engine.runner import Runner
 from rotator.interrupt import Stop
 from rotator.model import Policy, Rotation, Trigger
-from rotator.policies.load import load_policies
+from rotator.policies.load import from_snapshot
 from rotator.secret import Secret
 from rotator.settings import resolve
 from rotator.simulator.server import Simulator
@@ -89,11 +89,11 @@ class Bench:
         self.wiring = self.new_process()
 
     def load_policy(self) -> Policy:
+        """What `load_policies` makes of its file, without reading YAML, which takes thirty times as long."""
         # JSON is YAML.
-        (self.folder / "policies" / "billing.yaml").write_text(
-            json.dumps({"policies": [self.document]}), encoding="utf-8"
-        )
-        return load_policies([self.folder / "policies"]).policies[0]
+        file = self.folder / "policies" / "billing.yaml"
+        file.write_text(json.dumps({"policies": [self.document]}), encoding="utf-8")
+        return from_snapshot({**self.document, "file": str(file), "line": 1})
 
     def new_process(self) -> Wiring:
         """Another process would begin with nothing but what is on disk."""

@@ -68,11 +68,11 @@ class Crash:
 
 
 CASES: Final = {
-    "kill-first": Case(Form.IN_PLACE, ("--order", "kill-first"), sample=6),
-    "kill-first, pair": Case(Form.STANDBY, ("--order", "kill-first"), sample=8),
-    "kill-first, bridge": Case(Form.BRIDGE, ("--order", "kill-first"), sample=8),
-    "replace-first, pair": Case(Form.STANDBY, ("--drain", "1s"), sample=13),
-    "replace-first, bridge": Case(Form.BRIDGE, ("--drain", "1s"), sample=13),
+    "kill-first": Case(Form.IN_PLACE, ("--order", "kill-first"), sample=7),
+    "kill-first, pair": Case(Form.STANDBY, ("--order", "kill-first"), sample=10),
+    "kill-first, bridge": Case(Form.BRIDGE, ("--order", "kill-first"), sample=10),
+    "replace-first, pair": Case(Form.STANDBY, ("--drain", "1s"), sample=16),
+    "replace-first, bridge": Case(Form.BRIDGE, ("--drain", "1s"), sample=16),
     "kill-only": Case(Form.IN_PLACE, ("--kill-only",), code=4, sample=6),
     "outgoing": Case(Form.STANDBY, (), OUTGOING, sample=6),
     "staged": Case(Form.STANDBY, (), STAGED, sample=6),

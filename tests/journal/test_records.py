@@ -98,6 +98,20 @@ def test_the_full_example_leaves_no_field_at_its_default():
     assert bare.snapshot == example.snapshot
 
 
+def test_the_same_text_is_read_once():
+    """What a daemon reads every second costs it nothing for as long as it stays as it is; no kind or text gets the
+    record of another, and what is unreadable stays so."""
+    first = dumps(Hold("billing", datetime(2026, 11, 21, tzinfo=UTC), "ops", "freeze"))
+    other = first.replace("freeze", "audit")
+
+    assert loads(Hold, first) is loads(Hold, first)
+    assert loads(Hold, other).reason == "audit"
+    assert loads(Hold, first).reason == "freeze"
+    for _ in range(2):
+        with pytest.raises(Unreadable):
+            loads(Attention, first)
+
+
 def test_a_time_of_another_offset_is_the_same_moment():
     """Times are written in UTC, whatever offset they came with."""
     here = datetime(2026, 11, 21, 13, 0, tzinfo=timezone(timedelta(hours=1)))

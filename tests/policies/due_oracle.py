@@ -56,16 +56,12 @@ def walls(zone: str, day: int) -> array[int]:
 
 def inside(written: Written, shown: int) -> bool:
     """Whether the wall shows a time of the window that began today or yesterday."""
-    length = (
-        written.end - written.start if written.end > written.start else written.end + 1440 - written.start
-    )
-    for days_ago in (0, 1):
-        day = shown // 1440 - days_ago
-        since_it_opened = shown - day * 1440 - written.start
-        # 1970 began on a Thursday.
-        if (day + 3) % 7 in written.days and 0 <= since_it_opened < length:
-            return True
-    return False
+    length = written.end - written.start
+    if length <= 0:
+        length += 1440
+    day, since_it_opened = divmod(shown - written.start, 1440)
+    # 1970 began on a Thursday.
+    return since_it_opened < length and (day + 3) % 7 in written.days
 
 
 def first_inside(written: Written, moment: datetime) -> datetime:
@@ -138,11 +134,9 @@ def fires(cron: Cron, zone: str, day: int) -> tuple[int, ...]:
     walk = walls(zone, day - 1)[-240:] + walls(zone, day)
     latest = walk[0]
     for minute, shown in enumerate(walk, start=day * 1440 - 240):
-        due = shown % 1440 in cron.times and cron.on(shown // 1440)
-        if not cron.wild:
-            due = due and shown > latest
-            for skipped in range(latest + 1, shown):
-                due = due or (skipped % 1440 in cron.times and cron.on(skipped // 1440))
+        due = False
+        for reading in (shown,) if cron.wild else range(latest + 1, shown + 1):
+            due = due or (reading % 1440 in cron.times and cron.on(reading // 1440))
         latest = max(latest, shown)
         if due and minute >= day * 1440:
             found.append(minute)

@@ -65,8 +65,8 @@ def _line_ended_on(screen: TextIO) -> Iterator[None]:
 
 @contextmanager
 def _signals_heard() -> Iterator[None]:
-    """While the main thread reads. What comes just before it begins to wait for input wakes nobody, and its handler
-    would run when something is typed: an alarm wakes the thread, and does nothing else."""
+    """A signal that comes just before the main thread begins to wait for input wakes nobody; its handler would run
+    when something is typed. An alarm every second wakes the thread, and does nothing else."""
     former = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, SLICE, SLICE)
     try:

@@ -273,9 +273,11 @@ class Site:
 
 def eventually(condition: Callable[[], object], patience: float = 60.0) -> None:
     """Waits until the condition holds; fails when the patience (seconds) ends."""
-    began = time.monotonic()
+    began = looked = time.monotonic()
     while not condition():
-        waited = time.monotonic() - began
+        now = time.monotonic()
+        waited, took = now - began, now - looked
         assert waited < patience, "it never came to be"
-        # What takes long is looked at less often: some conditions cost more than the pause between two looks.
-        time.sleep(min(max(0.002, waited / 10), 0.05))
+        # What takes long is looked at less often, and so is what takes long to look at: some conditions are commands.
+        time.sleep(max(min(max(0.002, waited / 10), 0.05), 3 * took))
+        looked = time.monotonic()

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 CACHE = 2.0
 LATE = 0.5
 """Seconds by which a consumer on a busy machine may read later than its cache says."""
-LOOK = 0.3
+LOOK = 1.0
 """Seconds between two runs of a cron job in a hurry."""
 
 

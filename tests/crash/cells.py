@@ -202,7 +202,7 @@ def served(nursery: Nursery, cell: Cell) -> Life:
             cell.stage.answer_attention()
             if not cell.stage.open_rotations():
                 break
-        yield LOOK * 5
+        yield LOOK * 10
     child.signal(signal.SIGTERM)
     ended = yield from finished(child)
     if ended.code != STOPPED:

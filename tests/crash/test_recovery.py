@@ -1,7 +1,7 @@
 """The crash suite for recovery itself: a command that takes up what a crash left is killed in its turn.
 
 The first crash comes where most is at stake. The points of the command that resumes are then the second one:
-without --long every eighth of them, with the three resuming commands in turn.
+without --long every tenth of them, with the three resuming commands in turn.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_recovery_may_be_killed_too(
     crash = crashes_at(points, "after", lambda one: one == call)[-1]
     points = points_of(nursery, make("recovery"), command, crash, resumer)
     every = crashes_of(points)
-    seconds = [second for second, by in in_turn(every, long=long, every=8) if by == resumer]
+    seconds = [second for second, by in in_turn(every, long=long, every=10) if by == resumer]
     row = f"recovery of {first}, by {resumer}"
     cells = [
         Cell(make, str(number), command, (crash, second), resumer, row)

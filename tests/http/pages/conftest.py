@@ -18,8 +18,10 @@ def missing(what: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory) -> Browser:
+def chromium(tmp_path_factory, long: bool) -> Browser:
     """One browser for all tests of a process: it takes a second to start."""
+    if not long:
+        pytest.skip("takes a minute and a browser; --long runs it")
     if find() is None:
         missing("the pages were not looked at in a browser: there is no Chromium (Debian: chromium)")
     with browsing(tmp_path_factory.mktemp("chromium")) as browser:

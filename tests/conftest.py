@@ -67,8 +67,8 @@ def keep_what_is_compiled() -> None:
 if os.environ.get("PYTHONDONTWRITEBYTECODE") and "PYTEST_XDIST_WORKER" not in os.environ:
     keep_what_is_compiled()
 
-WAITING = ("crash", "races")
-"""Folders of tests that mostly wait: for drains, for calls that may still be executed, for leases."""
+WAITING = ("acceptance", "crash", "races")
+"""Folders of tests that mostly wait: for processes, drains, calls that may still be executed, leases."""
 SPREAD = 0.75
 """The part of a run over which they are spread."""
 LONG_EXAMPLES = 3000

@@ -81,6 +81,19 @@ def join(thread: threading.Thread, timeout: float | None = None) -> None:
         thread.join(seconds)
 
 
+@contextlib.contextmanager
+def heard() -> Iterator[None]:
+    """While the main thread reads what somebody types: nobody can read for a second at a time, so an alarm every
+    second wakes it, and does nothing else."""
+    former = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, SLICE, SLICE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
 def _slices(timeout: float | None) -> Iterator[float]:
     """How long to wait each time, until it is so many seconds together; without end for None."""
     left = math.inf if timeout is None else timeout

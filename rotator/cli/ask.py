@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TextIO
 
 from rotator.cli.output import clean, write
 from rotator.errors import InvalidInput
-from rotator.interrupt import SLICE
+from rotator.interrupt import heard
 from rotator.secret import Secret
 
 _LONGEST_TOKEN = 64 * 1024
@@ -45,7 +44,7 @@ def on_terminal() -> Iterator[Callable[[str], bool] | None]:
 
 
 def _yes(question: str, keyboard: TextIO, screen: TextIO) -> bool:
-    with _line_ended_on(screen), _signals_heard():
+    with _line_ended_on(screen), heard():
         write(screen, f"{clean(question)} [y/N] ")
         answer = keyboard.readline()
     if not answer.endswith("\n"):
@@ -63,28 +62,15 @@ def _line_ended_on(screen: TextIO) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def _signals_heard() -> Iterator[None]:
-    """A signal that comes just before the main thread begins to wait for input wakes nobody; its handler would run
-    when something is typed. An alarm every second wakes the thread, and does nothing else."""
-    former = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, SLICE, SLICE)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-
-
 def read_token() -> Secret:
     """A token from standard input; on a terminal it is not shown while typed. Raises InvalidInput."""
     if sys.stdin.isatty():
         from getpass import getpass  # noqa: PLC0415  # needs a terminal anyway
 
-        with _line_ended_on(sys.stderr), _signals_heard():
+        with _line_ended_on(sys.stderr), heard():
             text = getpass("Token (it is not shown): ", stream=sys.stderr)
     else:
-        with _signals_heard():
+        with heard():
             text = sys.stdin.buffer.read(_LONGEST_TOKEN + 1).decode("utf-8", "surrogateescape")
     token = Secret(text.strip())
     if not token or len(text) > _LONGEST_TOKEN:

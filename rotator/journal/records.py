@@ -30,7 +30,7 @@ WORDS: Final = frozenset({"reason", "message", "detail", "next", "label", "aband
 the policy's snapshot) must come back to the letter."""
 
 KEPT: Final = 1024
-"""Records that are kept once they were read, the latest ones: 14 MB where each is a rotation."""
+"""Records that are kept once they were read, the latest ones: 14 MB where each is a rotation in place."""
 
 _NOT_FINITE: Final = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 """JSON has no such numbers; a bound that nobody could measure is one."""
@@ -51,8 +51,8 @@ def dumps(record: object) -> str:
 def loads(kind: type[Record], text: str) -> Record:
     """The record that `dumps` wrote. Raises Unreadable.
 
-    The same text gives the same record, as records are frozen: a daemon reads what is unfinished and what it knows of
-    each project every second, and most of it is as it was.
+    The same text gives the same record: a daemon reads what is unfinished and what it knows of each project every
+    second, and most of it is as it was. Records are frozen; nobody may change a mapping in one, either.
     """
     record: Record = _made_of(kind, text)  # type: ignore[arg-type]  # classes are hashable
     return record

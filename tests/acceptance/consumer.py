@@ -148,8 +148,8 @@ def main() -> None:
                 os._exit(code)
     for order in orders:
         os.close(order["output"])
-    for _ in orders:
-        os.wait()
+    codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in orders]
+    sys.exit(int(any(codes)))
 
 
 if __name__ == "__main__":

@@ -120,12 +120,14 @@ class Crowd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.leave()
+        code = self.leave()
+        assert error is not None or code == 0, "a consumer failed; what it said is on standard error"
 
-    def leave(self) -> None:
-        """They end by themselves once nobody is left at the other side of their standard input."""
+    def leave(self) -> int:
+        """They end by themselves once nobody is left at the other side of their standard input. Not 0 where one of
+        them did not come to tell what it saw."""
         if self._process is None:
-            return
+            return 0
         assert self._process.stdin is not None
         self._process.stdin.close()
         for told, store in zip(self._told, self._stores, strict=True):
@@ -139,8 +141,9 @@ class Crowd:
                     sends=tuple(Sent(*one) for one in found["sends"]),
                 )
             )
-        self._process.wait(PATIENCE)
+        code = self._process.wait(PATIENCE)
         self._process = None
+        return code
 
 
 def death_of(old: str, crowd: Iterable[Seen]) -> Between:

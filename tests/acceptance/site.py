@@ -279,5 +279,6 @@ def eventually(condition: Callable[[], object], patience: float = 60.0) -> None:
         waited, took = now - began, now - looked
         assert waited < patience, "it never came to be"
         # What takes long is looked at less often, and so is what takes long to look at: some conditions are commands.
-        time.sleep(max(min(max(0.002, waited / 10), 0.05), 3 * took))
+        pause = min(max(0.002, waited / 10), 0.05)
+        time.sleep(max(pause, 3 * took))
         looked = time.monotonic()

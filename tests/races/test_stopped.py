@@ -135,10 +135,7 @@ def test_stopped_inside_a_call_the_store_ends_with_a_living_token(
     long: bool,
 ) -> None:
     """A mint or a write is executed after the lease, or its answer read: nothing can prevent it, and runs repair
-    it. Without --long every mint, and every other write; where only the outgoing token is at stake, the one that
-    was executed."""
-    if not long and when == "before" and (form, command) == ("standby", 1):
-        pytest.skip("takes seconds; --long runs it")
+    it. Without --long every mint, and every other write."""
     points = points_of(nursery, stage_of(form, folder / "model", lettermint), command)
     stopped = [
         Stopped(
